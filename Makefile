@@ -1,0 +1,45 @@
+# Hull's thin face: each target is one call of what does the work.
+
+OUT      ?= out
+KERNEL   ?= virt
+VERSION  ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# What the development image is told on its command line; see docs/cmdline.md.
+CMDLINE  ?= hull.kv.listen=0.0.0.0:2379 hull.run=hello hull.console=hullctl hull.host.share=host
+EXTRA_ROOT ?=
+export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
+
+.DEFAULT_GOAL := help
+.PHONY: help setup kernel programs image release run test check bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install (as root) or name the packages that are missing
+	@initramfs/setup.sh
+
+kernel: setup ## build the kernel, or take it from the cache
+	@initramfs/build.sh kernel
+
+programs: setup ## build the programs of the image
+	@initramfs/build.sh programs
+
+image: setup ## build kernel, initramfs, root image and disk image into out/
+	@initramfs/build.sh image
+
+release: setup ## build a signed release: make release VERSION=0.2.0
+	@initramfs/build.sh release
+
+run: image ## boot a virtual machine: store on 127.0.0.1:2379, example on 127.0.0.1:8080
+	@qemu-tests/run.sh
+
+test: image ## build and run every test
+	@qemu-tests/test.sh
+
+check: setup ## formatting, lints, tidiness, kernel options
+	@qemu-tests/check.sh
+
+bench: image ## measure boot and swap, and write docs/benchmarks.md
+	@qemu-tests/bench.sh
+
+clean: ## remove what was built here (the kernel cache stays)
+	@cargo clean --quiet && rm -rf $(OUT)

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Builds kernel, programs, image and releases in that order, each only when something it is made of changed.
+# Usage: build.sh kernel|programs|image|release   (with OUT, KERNEL, VERSION, CMDLINE, EXTRA_ROOT from the Makefile)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${OUT:-out} flavour=${KERNEL:-virt}
+keys=${HULL_KEYS:-${HULL_CACHE:-$HOME/.cache/hull}/keys}
+target=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu
+programs=(hull-init hull-kv hull-launcher hullctl hull-hello)
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+[ -t 2 ] || say() { printf '==> %s\n' "$*" >&2; }
+
+build_kernel() {
+    say "kernel ($flavour)"
+    local folder
+    folder=$(kernel/build.sh "$flavour" | tail -n 1)
+    mkdir -p "$out/kernel/$flavour"
+    cmp -s "$folder/bzImage" "$out/kernel/$flavour/bzImage" || cp "$folder/bzImage" "$folder/config" "$out/kernel/$flavour/"
+}
+
+build_programs() {
+    say "programs"
+    local packages=() program
+    for program in "${programs[@]}"; do packages+=(-p "$program"); done
+    cargo build --locked --release "${packages[@]}"
+    cargo build --locked -p hull-image
+    mkdir -p "$out/bin"
+    for program in "${programs[@]}"; do
+        cmp -s "$target/release/$program" "$out/bin/$program" || cp "$target/release/$program" "$out/bin/"
+    done
+}
+
+# hull-image VERB with the inputs that image and release share.
+hull_image() {
+    "$target/debug/hull-image" "$1" \
+        --programs "$out/bin" --kernel "$out/kernel/$flavour/bzImage" --keys "$keys" --version "${VERSION:?}" \
+        --command-line "${CMDLINE:-}" ${EXTRA_ROOT:+--extra-root "$EXTRA_ROOT"} --out "$out"
+}
+
+case ${1:-} in
+kernel) build_kernel ;;
+programs) build_programs ;;
+image | release)
+    build_kernel
+    build_programs
+    say "$1 $VERSION"
+    hull_image "$1"
+    ;;
+*)
+    sed -n '2,3p' "$0" >&2
+    exit 2
+    ;;
+esac
