@@ -1,0 +1,1 @@
+//! Bounds of PID 1's fixed tables, each with its unit and reason.

@@ -1,0 +1,1 @@
+//! A bounded log for each service: the newest bytes stay, readers follow by position.

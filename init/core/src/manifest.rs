@@ -1,0 +1,1 @@
+//! The initramfs' manifest: version, root hash, floor.

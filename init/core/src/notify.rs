@@ -1,0 +1,1 @@
+//! The sd_notify(3) protocol: what a service tells its supervisor.

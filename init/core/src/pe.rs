@@ -1,0 +1,1 @@
+//! Sections of a unified kernel image (PE/COFF).

@@ -1,0 +1,1 @@
+//! Signed release metadata: TUF targets, keys, thresholds, refusals.

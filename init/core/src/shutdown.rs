@@ -1,0 +1,1 @@
+//! Orderly shutdown as a state machine: reverse order, deadline, kill, unmount, sync.

@@ -1,0 +1,1 @@
+//! Which slot to boot: one pure decision over slot states, command line and what runs.

@@ -1,0 +1,1 @@
+//! Supervision as a pure step function: start order, restarts with back-off, watchdogs, stop.

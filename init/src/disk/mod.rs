@@ -1,0 +1,91 @@
+//! The disk as PID 1 sees it: find it, choose the slot, open the root through dm-verity, grow and find the state partition.
+#![allow(dead_code)] // until boot.rs calls everything
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hull_init_core::cmdline::Config;
+
+/// What PID 1 may mount as its root.
+pub(crate) enum Root {
+    /// The erofs behind dm-verity of a slot: mount `device` (a block device, for example `/dev/dm-0`).
+    Slot {
+        /// What to mount as erofs.
+        device: PathBuf,
+        /// `a` or `b`.
+        slot: char,
+        /// Whether this boot is a trial, and until when it must be healthy.
+        trial: Trial,
+    },
+    /// `/hull/root.erofs` of a diskless build: mount `device` (a read-only loop device or the file itself).
+    Embedded {
+        /// What to mount as erofs.
+        device: PathBuf,
+    },
+}
+
+/// Whether this boot must prove itself.
+pub(crate) enum Trial {
+    /// The slot was proved before.
+    None,
+    /// On trial: PID 1 judges its health and calls `mark_good`, or writes the reason and resets.
+    Running,
+}
+
+/// What `open_root` found, and what people should hear about it.
+pub(crate) struct RootChoice {
+    /// What to mount.
+    pub(crate) root: Root,
+    /// The slot that PID 1 fell back from and why, a repaired GPT, a slot marked bad, ...: one line each, for console, log and status.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Why there is no root.
+pub(crate) enum NoRoot {
+    /// No disk with Hull's labels and no embedded root: PID 1 stays up, says so and looks again when a device appears.
+    NoDisk {
+        /// One line: object, operation, cause, remedy.
+        reason: String,
+    },
+    /// A disk, but nothing to boot from it; PID 1 stays up and says so.
+    NoSlot {
+        /// One line: object, operation, cause, remedy.
+        reason: String,
+    },
+}
+
+/// Finds the disk by its GPT labels, decides the slot, kexecs if it is another one (then it does not return), opens verity.
+/// Called before the root is switched: `/hull/manifest` and `/hull/root.json` are the initramfs' own. /dev, /proc, /sys are mounted.
+/// `wait` is how long it may wait for a disk to appear (zero: look once).
+pub(crate) fn open_root(_config: &Config, _wait: Duration) -> Result<RootChoice, NoRoot> {
+    Err(NoRoot::NoDisk { reason: "no disk support yet".into() })
+}
+
+/// Where the state lives, after partition and file system were grown if the disk is larger.
+pub(crate) struct StateDevice {
+    /// What to mount as ext4 at /var.
+    pub(crate) device: PathBuf,
+    /// The partition was grown: call `resize_state` once it is mounted.
+    pub(crate) grown: Grown,
+    /// One line each, for console, log and status.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Whether the file system has to follow its partition.
+pub(crate) enum Grown {
+    /// Nothing to do.
+    No,
+    /// The file system is smaller than the partition: online resize after mounting.
+    Resize,
+}
+
+/// Grows the state partition to the end of its disk and tells which device it is. Does not mount it.
+/// Errors: one line (object, operation, cause, remedy); PID 1 then runs degraded with a tmpfs on /var.
+pub(crate) fn grow_and_find_state() -> Result<StateDevice, String> {
+    Err("no disk support yet".into())
+}
+
+/// Grows the mounted ext4 at `mount_point` to its partition (EXT4_IOC_RESIZE_FS).
+pub(crate) fn resize_state(_mount_point: &str) -> Result<(), String> {
+    Ok(())
+}
