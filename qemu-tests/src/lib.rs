@@ -1,1 +1,37 @@
-//! x
+//! Boots real virtual machines and tests them end to end: consoles, disks, ports, faults.
+//!
+//! A test builds a [`Machine`], starts it, and speaks to the running [`Vm`] by its serial console, its forwarded
+//! ports and its QMP socket. A [`Vm`] ends with the test, and a failing test prints the whole console. Whatever a
+//! healthy kernel never says (see [`Alarm`]) fails a test that did not declare it.
+//!
+//! Nothing here is timed: deadlines are only there so that a silent hang ends in a message.
+
+#![forbid(unsafe_code)]
+
+mod acceleration;
+mod alarm;
+mod artifacts;
+mod client;
+mod console;
+mod disk;
+mod limits;
+mod machine;
+mod node;
+mod permit;
+mod qmp;
+mod release;
+mod tool;
+mod vm;
+
+pub use acceleration::Acceleration;
+pub use alarm::Alarm;
+pub use artifacts::Artifacts;
+pub use client::{Etcdctl, Store, http_get, http_send};
+pub use disk::Disk;
+pub use limits::*;
+pub use machine::{Link, Machine};
+pub use node::{Node, Slot};
+pub use qmp::Qmp;
+pub use release::{ReleaseKind, make_release};
+pub use tool::{eventually, long_run, run};
+pub use vm::{Shell, Vm};

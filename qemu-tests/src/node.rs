@@ -1,0 +1,169 @@
+//! A Hull node in a machine: what tests of the product share.
+
+use crate::artifacts::Artifacts;
+use crate::client::{Etcdctl, Store, http_get};
+use crate::disk::Disk;
+use crate::limits::{EVENTUALLY, HELLO_PORT, STORE_PORT};
+use crate::machine::Machine;
+use crate::tool::eventually;
+use crate::vm::{Shell, Vm};
+use std::time::Duration;
+
+/// The command line of `make run` less the console, which a test chooses.
+const COMMAND_LINE: &str = "hull.name=node1 hull.kv.listen=0.0.0.0:2379";
+
+/// A root shell on the console, in images built with one.
+const SHELL: &str = "hull.console=/bin/busybox,sh";
+
+/// One of the two root slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// `hull-a`
+    A,
+    /// `hull-b`
+    B,
+}
+
+impl Slot {
+    /// The partition's name.
+    pub fn partition(self) -> &'static str {
+        match self {
+            Self::A => "hull-a",
+            Self::B => "hull-b",
+        }
+    }
+
+    /// The name that people see.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
+/// A node with a shell on its console and the store's and the example's ports forwarded.
+pub struct Node {
+    /// The machine it runs in.
+    pub vm: Vm,
+}
+
+impl Node {
+    /// A fresh copy of the test image's disk.
+    pub fn disk() -> Disk {
+        Disk::copy_of(&Artifacts::find().with_shell().disk())
+    }
+
+    /// A direct boot of the test image with a shell, no disk yet.
+    pub fn machine() -> Machine {
+        let images = Artifacts::find().with_shell();
+        Machine::direct(&images.kernel(), &images.initramfs())
+            .append(COMMAND_LINE)
+            .append(SHELL)
+            .forward(STORE_PORT)
+            .forward(HELLO_PORT)
+    }
+
+    /// Starts `machine` and waits for the shell.
+    pub fn start(machine: Machine) -> Self {
+        let mut node = Self {
+            vm: machine.start(),
+        };
+        node.expect_shell();
+        node
+    }
+
+    /// Starts the test image on `disk` with `words` added to the command line, and waits for the store.
+    pub fn boot(disk: &Disk, words: &str) -> Self {
+        let node = Self::start(Self::machine().disk(disk).append(words));
+        node.wait_store();
+        node
+    }
+
+    /// Waits until a shell's prompt is on the console, at boot or after one.
+    pub fn expect_shell(&mut self) {
+        self.expect_shell_within(crate::limits::EXPECT);
+    }
+
+    /// [`Node::expect_shell`] with a deadline of its own.
+    pub fn expect_shell_within(&mut self, deadline: Duration) {
+        self.vm.expect_within(r"(?m)^\S* ?# $", deadline);
+    }
+
+    /// Runs a command at the node's shell.
+    pub fn shell(&mut self, command: &str) -> Shell {
+        self.vm.shell(command)
+    }
+
+    /// Runs a command that must succeed.
+    ///
+    /// # Panics
+    /// When its exit status is not 0.
+    pub fn must(&mut self, command: &str) -> String {
+        let shell = self.shell(command);
+        assert_eq!(shell.status, 0, "{command}: {}", shell.output);
+        shell.output
+    }
+
+    /// `hullctl status` as data.
+    ///
+    /// # Panics
+    /// When it fails or does not speak JSON.
+    pub fn status(&mut self) -> serde_json::Value {
+        let text = self.must("hullctl status -o json");
+        let start = text
+            .find('{')
+            .unwrap_or_else(|| panic!("hullctl status: no object: {text}"));
+        let end = text.rfind('}').map_or(text.len(), |end| end + 1);
+        serde_json::from_str(&text[start..end])
+            .unwrap_or_else(|error| panic!("hullctl status: {error}: {text}"))
+    }
+
+    /// Process id of the first process whose command line has `name`, as the node sees it.
+    pub fn pid_of(&mut self, name: &str) -> Option<u32> {
+        let first = name.chars().next()?;
+        let rest: String = name.chars().skip(1).collect();
+        // The brackets keep the search from finding itself.
+        let output = self
+            .shell(&format!("/bin/busybox pgrep -f '[{first}]{rest}'"))
+            .output;
+        output.lines().find_map(|line| line.trim().parse().ok())
+    }
+
+    /// The crate `etcd-client` on this node.
+    pub fn store(&self) -> Store {
+        Store::connect(self.vm.port(STORE_PORT)).expect("connect to the store")
+    }
+
+    /// `etcdctl` on this node.
+    pub fn etcdctl(&self) -> Etcdctl {
+        Etcdctl::new(self.vm.port(STORE_PORT))
+    }
+
+    /// Waits until the store says it is healthy.
+    pub fn wait_store(&self) {
+        self.wait_store_within(EVENTUALLY);
+    }
+
+    /// [`Node::wait_store`] with a deadline of its own.
+    pub fn wait_store_within(&self, deadline: Duration) {
+        eventually("the store serves", deadline, || {
+            match http_get(self.vm.port(STORE_PORT), "/health")? {
+                (200, body) if body.contains("true") => Ok(()),
+                (status, body) => Err(format!("{status}: {body}")),
+            }
+        });
+    }
+
+    /// Waits until the example shows `text`.
+    pub fn wait_hello(&self, text: &str) {
+        eventually("the example answers", EVENTUALLY, || {
+            let (status, body) = http_get(self.vm.port(HELLO_PORT), "/")?;
+            if status == 200 && body.contains(text) {
+                Ok(())
+            } else {
+                Err(format!("{status}: {body}"))
+            }
+        });
+    }
+}
