@@ -1,1 +1,0 @@
-//! Signed release metadata: TUF targets, keys, thresholds, refusals.
