@@ -18,8 +18,8 @@ pub const VALUE_BYTES: usize = 192;
 /// Bytes of all values of `hull.run` joined: the x86 command line itself ends at 2,048.
 pub const RUN_BYTES: usize = 2048;
 
-/// Bytes of an expanded argument or environment value: `hull.run` is the longest thing that can be expanded into one.
-pub const EXPANDED_BYTES: usize = RUN_BYTES + 128;
+/// Bytes of an argument or environment entry as declared, before `${}` is expanded.
+pub const ENTRY_BYTES: usize = 160;
 
 /// Complaints about the command line that are kept; more are counted.
 pub const MAX_COMPLAINTS: usize = 16;
@@ -28,10 +28,10 @@ pub const MAX_COMPLAINTS: usize = 16;
 pub const MAX_NOTES: usize = 16;
 
 /// Arguments of a service's command.
-pub const MAX_ARGUMENTS: usize = 16;
+pub const MAX_ARGUMENTS: usize = 8;
 
 /// Environment entries of a service.
-pub const MAX_ENVIRONMENT: usize = 16;
+pub const MAX_ENVIRONMENT: usize = 12;
 
 /// Directories that are made for a service before its start.
 pub const MAX_DIRECTORIES: usize = 8;
@@ -40,7 +40,7 @@ pub const MAX_DIRECTORIES: usize = 8;
 pub const MAX_AFTER: usize = 8;
 
 /// Capabilities that a service may list; the kernel has 41, a service that needs more says `all`.
-pub const MAX_CAPABILITIES: usize = 16;
+pub const MAX_CAPABILITIES: usize = 8;
 
 /// Bytes of log kept for each service: about 300 lines, and five services stay below a quarter of PID 1's megabyte.
 pub const LOG_BYTES: usize = 32 * 1024;
