@@ -1,0 +1,42 @@
+//! One HTTP request over a connection of its own, as small as it can be: asking costs instructions that are measured too.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// The store's port, on every system measured.
+pub(crate) const STORE: u16 = 2379;
+
+/// The example container's port, on every system measured.
+pub(crate) const EXAMPLE: u16 = 8080;
+
+/// How long one answer may take. A server that accepted and says nothing for this long is asked again.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// The body of a 200 answer to `request`, which must ask for the connection to be closed; nothing when there is no such answer yet.
+pub(crate) fn ask(port: u16, request: &str) -> Option<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER).ok()?;
+    stream.set_read_timeout(Some(ANSWER)).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.split(' ')
+        .nth(1)
+        .is_some_and(|status| status == "200")
+        .then(|| body.to_owned())
+}
+
+/// A request with a JSON body for etcd's JSON gateway.
+pub(crate) fn post(path: &str, json: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{json}",
+        json.len()
+    )
+}
+
+/// A request without a body.
+pub(crate) fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}

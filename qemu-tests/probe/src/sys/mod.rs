@@ -1,0 +1,3 @@
+//! What the probe asks the processor directly.
+
+pub(crate) mod tsc;
