@@ -28,10 +28,7 @@ impl Acceleration {
             Ok(_) => KvmDevice::Opens,
             Err(_) => KvmDevice::Missing,
         };
-        choose(
-            device,
-            &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(),
-        )
+        choose(device, &fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
     }
 
     /// The value of QEMU's `-accel`.
@@ -67,18 +64,12 @@ mod tests {
 
     #[test]
     fn processor_support_without_a_device_is_not_used() {
-        assert_eq!(
-            choose(KvmDevice::Missing, "flags : vmx\n"),
-            Acceleration::Tcg
-        );
+        assert_eq!(choose(KvmDevice::Missing, "flags : vmx\n"), Acceleration::Tcg);
     }
 
     #[test]
     fn both_together_are_used() {
-        assert_eq!(
-            choose(KvmDevice::Opens, "flags\t: fpu svm\n"),
-            Acceleration::Kvm
-        );
+        assert_eq!(choose(KvmDevice::Opens, "flags\t: fpu svm\n"), Acceleration::Kvm);
     }
 
     #[test]

@@ -54,10 +54,7 @@ impl Alarm {
         if line.starts_with("BUG: ") {
             return Some(Self::Bug);
         }
-        SIGNS
-            .iter()
-            .find(|(sign, _)| line.contains(sign))
-            .map(|(_, alarm)| *alarm)
+        SIGNS.iter().find(|(sign, _)| line.contains(sign)).map(|(_, alarm)| *alarm)
     }
 }
 
@@ -68,31 +65,13 @@ mod tests {
     #[test]
     fn what_kernels_print_when_they_break_is_recognised() {
         for (line, alarm) in [
-            (
-                "[    1.2] Kernel panic - not syncing: Attempted to kill init!",
-                Alarm::KernelPanic,
-            ),
+            ("[    1.2] Kernel panic - not syncing: Attempted to kill init!", Alarm::KernelPanic),
             ("[    3.1] Oops: 0002 [#1] SMP NOPTI", Alarm::Oops),
-            (
-                "BUG: kernel NULL pointer dereference, address: 0",
-                Alarm::Bug,
-            ),
-            (
-                "WARNING: CPU: 0 PID: 1 at fs/ext4/inode.c:1",
-                Alarm::Warning,
-            ),
-            (
-                "device-mapper: verity: 254:2: data block 7 is corrupted",
-                Alarm::VerityCorruption,
-            ),
-            (
-                "thread 'main' panicked at init/src/main.rs:3",
-                Alarm::ProgramPanic,
-            ),
-            (
-                "EXT4-fs error (device vda4): ext4_lookup",
-                Alarm::FileSystemError,
-            ),
+            ("BUG: kernel NULL pointer dereference, address: 0", Alarm::Bug),
+            ("WARNING: CPU: 0 PID: 1 at fs/ext4/inode.c:1", Alarm::Warning),
+            ("device-mapper: verity: 254:2: data block 7 is corrupted", Alarm::VerityCorruption),
+            ("thread 'main' panicked at init/src/main.rs:3", Alarm::ProgramPanic),
+            ("EXT4-fs error (device vda4): ext4_lookup", Alarm::FileSystemError),
         ] {
             assert_eq!(Alarm::in_line(line), Some(alarm), "{line}");
         }

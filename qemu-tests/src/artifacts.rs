@@ -11,10 +11,8 @@ pub struct Artifacts {
 impl Artifacts {
     /// The directory named by `HULL_OUT`, else the workspace's `out`.
     pub fn find() -> Self {
-        let out = std::env::var_os("HULL_OUT").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../out"),
-            PathBuf::from,
-        );
+        let out = std::env::var_os("HULL_OUT")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../out"), PathBuf::from);
         Self { out }
     }
 
@@ -45,9 +43,7 @@ impl Artifacts {
 
     /// The same products with a shell in the root image, for tests that look from inside.
     pub fn with_shell(&self) -> Self {
-        Self {
-            out: self.out.join("test"),
-        }
+        Self { out: self.out.join("test") }
     }
 
     /// One product by its name below the directory.
@@ -61,11 +57,7 @@ impl Artifacts {
         if !path.exists() && name.starts_with("kernel/") && shared.exists() {
             return shared;
         }
-        assert!(
-            path.exists(),
-            "{}: missing; build it with `make test-images`",
-            path.display()
-        );
+        assert!(path.exists(), "{}: missing; build it with `make test-images`", path.display());
         path
     }
 }

@@ -14,9 +14,7 @@ pub struct Etcdctl {
 impl Etcdctl {
     /// For the store on port `port` of the loopback.
     pub fn new(port: u16) -> Self {
-        Self {
-            endpoint: format!("127.0.0.1:{port}"),
-        }
+        Self { endpoint: format!("127.0.0.1:{port}") }
     }
 
     /// Runs it, with `input` on its standard input.
@@ -36,10 +34,7 @@ impl Etcdctl {
         let output = child.wait_with_output().expect("wait for etcdctl");
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
-        Shell {
-            status: output.status.code().unwrap_or(-1),
-            output: text.trim().to_owned(),
-        }
+        Shell { status: output.status.code().unwrap_or(-1), output: text.trim().to_owned() }
     }
 
     /// Runs it and gives its output.
@@ -48,21 +43,13 @@ impl Etcdctl {
     /// When it fails: with what it wrote.
     pub fn run(&self, arguments: &[&str]) -> String {
         let shell = self.try_run(arguments, "");
-        assert_eq!(
-            shell.status,
-            0,
-            "etcdctl {}: {}",
-            arguments.join(" "),
-            shell.output
-        );
+        assert_eq!(shell.status, 0, "etcdctl {}: {}", arguments.join(" "), shell.output);
         shell.output
     }
 
     /// Starts it and leaves it running: for watches. Its output is piped.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        self.command(arguments)
-            .spawn()
-            .expect("start etcdctl; install the package etcd-client")
+        self.command(arguments).spawn().expect("start etcdctl; install the package etcd-client")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -86,17 +73,11 @@ pub struct Store {
 impl Store {
     /// Connects to the store on port `port` of the loopback.
     pub fn connect(port: u16) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("build a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("build a runtime");
         let options = etcd_client::ConnectOptions::new()
             .with_connect_timeout(Duration::from_secs(20))
             .with_timeout(Duration::from_secs(60));
-        let client = runtime.block_on(Client::connect(
-            [format!("http://127.0.0.1:{port}")],
-            Some(options),
-        ))?;
+        let client = runtime.block_on(Client::connect([format!("http://127.0.0.1:{port}")], Some(options)))?;
         Ok(Self { runtime, client })
     }
 
@@ -114,10 +95,7 @@ impl Store {
     /// The value of a key, if it is there.
     pub fn get(&self, key: &str) -> Result<Option<String>, Error> {
         let answer = self.run(|mut client| async move { client.get(key, None).await })?;
-        Ok(answer
-            .kvs()
-            .first()
-            .map(|pair| String::from_utf8_lossy(pair.value()).into_owned()))
+        Ok(answer.kvs().first().map(|pair| String::from_utf8_lossy(pair.value()).into_owned()))
     }
 
     /// Deletes a key; gives how many there were.
@@ -133,12 +111,7 @@ pub fn http_get(port: u16, path: &str) -> Result<(u16, String), String> {
 }
 
 /// One HTTP request with a body: status and body of the answer, or why there is none.
-pub fn http_send(
-    method: &str,
-    port: u16,
-    path: &str,
-    body: &str,
-) -> Result<(u16, String), String> {
+pub fn http_send(method: &str, port: u16, path: &str, body: &str) -> Result<(u16, String), String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(60)))
@@ -152,9 +125,6 @@ pub fn http_send(
         _ => agent.post(&url).send(body),
     };
     let mut answer = answer.map_err(|error| format!("{method} {url}: {error}"))?;
-    let text = answer
-        .body_mut()
-        .read_to_string()
-        .map_err(|error| format!("{method} {url}: {error}"))?;
+    let text = answer.body_mut().read_to_string().map_err(|error| format!("{method} {url}: {error}"))?;
     Ok((answer.status().as_u16(), text))
 }

@@ -55,11 +55,7 @@ impl Console {
         let shared = Arc::new(Shared::default());
         let reader = Arc::clone(&shared);
         thread::spawn(move || read_all(output, &reader));
-        Self {
-            shared,
-            input,
-            cursor: 0,
-        }
+        Self { shared, input, cursor: 0 }
     }
 
     /// Everything the console said so far.
@@ -90,18 +86,11 @@ impl Console {
     ) -> Result<Vec<String>, Unmet> {
         let end = Instant::now() + deadline;
         let shared = Arc::clone(&self.shared);
-        let mut log = shared
-            .log
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut log = shared.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         loop {
             if let Some(found) = pattern.captures(&log.text[self.cursor..]) {
                 let groups = (0..found.len())
-                    .map(|index| {
-                        found
-                            .get(index)
-                            .map_or(String::new(), |group| group.as_str().into())
-                    })
+                    .map(|index| found.get(index).map_or(String::new(), |group| group.as_str().into()))
                     .collect();
                 self.cursor += found.get(0).map_or(0, |whole| whole.end());
                 return Ok(groups);
@@ -116,11 +105,7 @@ impl Console {
             if left.is_zero() {
                 return Err(Unmet::Late);
             }
-            log = shared
-                .news
-                .wait_timeout(log, left)
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .0;
+            log = shared.news.wait_timeout(log, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
     }
 
@@ -130,10 +115,7 @@ impl Console {
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
-        self.shared
-            .log
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.shared.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -167,10 +149,7 @@ struct Sink(Arc<Shared>);
 
 impl Sink {
     fn change(shared: &Shared, change: impl FnOnce(&mut Log)) {
-        let mut log = shared
-            .log
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut log = shared.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         change(&mut log);
         shared.news.notify_all();
     }
@@ -190,8 +169,7 @@ impl Write for Sink {
 impl Log {
     /// Adds the complete characters of `bytes`; a carriage return is dropped, an invalid byte becomes U+FFFD.
     fn append(&mut self, bytes: &[u8]) {
-        self.pending
-            .extend(bytes.iter().filter(|byte| **byte != b'\r'));
+        self.pending.extend(bytes.iter().filter(|byte| **byte != b'\r'));
         let complete = match std::str::from_utf8(&self.pending) {
             Ok(_) => self.pending.len(),
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -219,8 +197,7 @@ mod tests {
     #[test]
     fn a_tolerated_alarm_does_not_hide_another() {
         let text = "Kernel panic - not syncing: test\nOops: 0000\n";
-        let (alarm, line) =
-            first_alarm(text, &[Alarm::KernelPanic]).expect("the oops is not tolerated");
+        let (alarm, line) = first_alarm(text, &[Alarm::KernelPanic]).expect("the oops is not tolerated");
         assert_eq!((alarm, line.as_str()), (Alarm::Oops, "Oops: 0000"));
     }
 }

@@ -29,15 +29,7 @@ impl Disk {
     /// A private copy of `image`, holes kept.
     pub fn copy_of(image: &Path) -> Self {
         let disk = Self { dir: temp_dir() };
-        run(
-            "cp",
-            &[
-                "--sparse=always".as_ref(),
-                "--reflink=auto".as_ref(),
-                image.as_os_str(),
-                disk.path().as_os_str(),
-            ],
-        );
+        run("cp", &["--sparse=always".as_ref(), "--reflink=auto".as_ref(), image.as_os_str(), disk.path().as_os_str()]);
         disk
     }
 
@@ -70,41 +62,27 @@ impl Disk {
 
     /// Makes the disk longer, as a larger medium would be.
     pub fn grow_to(&self, length: u64) {
-        self.open()
-            .set_len(length)
-            .expect("grow a disk to its new length");
+        self.open().set_len(length).expect("grow a disk to its new length");
     }
 
     /// Where the partition named `name` lies; `None` when there is no such partition or no table.
     pub fn partition(&self, name: &str) -> Option<Extent> {
-        let table = gpt::GptConfig::new()
-            .writable(false)
-            .open(self.path())
-            .ok()?;
-        table
-            .partitions()
-            .values()
-            .find(|partition| partition.name == name)
-            .map(|partition| Extent {
-                start: partition.first_lba * BLOCK,
-                length: (partition.last_lba + 1 - partition.first_lba) * BLOCK,
-                attributes: partition.flags,
-            })
+        let table = gpt::GptConfig::new().writable(false).open(self.path()).ok()?;
+        table.partitions().values().find(|partition| partition.name == name).map(|partition| Extent {
+            start: partition.first_lba * BLOCK,
+            length: (partition.last_lba + 1 - partition.first_lba) * BLOCK,
+            attributes: partition.flags,
+        })
     }
 
     /// Flips all bits of the byte at `offset` of partition `name`.
     pub fn flip_byte(&self, name: &str, offset: u64) {
         let extent = self.must_have(name);
-        assert!(
-            offset < extent.length,
-            "byte {offset} lies behind partition {name}"
-        );
+        assert!(offset < extent.length, "byte {offset} lies behind partition {name}");
         let file = self.open();
         let mut byte = [0_u8];
-        file.read_exact_at(&mut byte, extent.start + offset)
-            .expect("read a byte of the disk");
-        file.write_all_at(&[!byte[0]], extent.start + offset)
-            .expect("write a byte of the disk");
+        file.read_exact_at(&mut byte, extent.start + offset).expect("read a byte of the disk");
+        file.write_all_at(&[!byte[0]], extent.start + offset).expect("write a byte of the disk");
     }
 
     /// Fills partition `name` with zeros.
@@ -114,8 +92,7 @@ impl Disk {
         let mut done = 0;
         while done < extent.length {
             let part = (extent.length - done).min(zeros.len() as u64) as usize;
-            file.write_all_at(&zeros[..part], extent.start + done)
-                .expect("zero a partition");
+            file.write_all_at(&zeros[..part], extent.start + done).expect("zero a partition");
             done += part as u64;
         }
     }
@@ -125,30 +102,20 @@ impl Disk {
         let extent = self.must_have(name);
         let mut bytes = vec![0_u8; usize::try_from(extent.length).ok()?];
         self.open().read_exact_at(&mut bytes, extent.start).ok()?;
-        bytes
-            .windows(needle.len())
-            .position(|window| window == needle)
-            .map(|at| at as u64)
+        bytes.windows(needle.len()).position(|window| window == needle).map(|at| at as u64)
     }
 
     /// Overwrites the primary partition table (protective record kept), so that only the backup is left.
     pub fn zero_primary_table(&self) {
-        self.open()
-            .write_all_at(&[0_u8; 33 * BLOCK as usize], BLOCK)
-            .expect("zero the primary table");
+        self.open().write_all_at(&[0_u8; 33 * BLOCK as usize], BLOCK).expect("zero the primary table");
     }
 
     fn must_have(&self, name: &str) -> Extent {
-        self.partition(name)
-            .unwrap_or_else(|| panic!("{}: no partition {name}", self.path().display()))
+        self.partition(name).unwrap_or_else(|| panic!("{}: no partition {name}", self.path().display()))
     }
 
     fn open(&self) -> File {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path())
-            .expect("open a disk image")
+        OpenOptions::new().read(true).write(true).open(self.path()).expect("open a disk image")
     }
 }
 
@@ -163,13 +130,8 @@ mod tests {
 
     fn partitioned() -> Disk {
         let disk = Disk::blank(8 << 20);
-        let mut table = gpt::GptConfig::new()
-            .writable(true)
-            .create(disk.path())
-            .expect("create a partition table");
-        table
-            .add_partition("hull-a", 1 << 20, gpt::partition_types::LINUX_FS, 5, None)
-            .expect("add a partition");
+        let mut table = gpt::GptConfig::new().writable(true).create(disk.path()).expect("create a partition table");
+        table.add_partition("hull-a", 1 << 20, gpt::partition_types::LINUX_FS, 5, None).expect("add a partition");
         table.write().expect("write a partition table");
         disk
     }
@@ -189,9 +151,7 @@ mod tests {
         let before = std::fs::read(disk.path()).expect("read the disk");
         disk.flip_byte("hull-a", 4097);
         let after = std::fs::read(disk.path()).expect("read the disk");
-        let changed: Vec<_> = (0..before.len())
-            .filter(|&at| before[at] != after[at])
-            .collect();
+        let changed: Vec<_> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
         assert_eq!(changed, [(extent.start + 4097) as usize]);
     }
 

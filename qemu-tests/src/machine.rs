@@ -41,10 +41,7 @@ pub struct Machine {
 impl Machine {
     /// A machine whose kernel and initramfs QEMU loads.
     pub fn direct(kernel: &Path, initramfs: &Path) -> Self {
-        Self::new(Start::Kernel {
-            kernel: kernel.into(),
-            initramfs: initramfs.into(),
-        })
+        Self::new(Start::Kernel { kernel: kernel.into(), initramfs: initramfs.into() })
     }
 
     /// A machine that boots from its disk by UEFI firmware; it keeps the firmware's variables with the disk.

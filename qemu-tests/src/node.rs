@@ -66,9 +66,7 @@ impl Node {
 
     /// Starts `machine` and waits for the shell.
     pub fn start(machine: Machine) -> Self {
-        let mut node = Self {
-            vm: machine.start(),
-        };
+        let mut node = Self { vm: machine.start() };
         node.expect_shell();
         node
     }
@@ -111,12 +109,9 @@ impl Node {
     /// When it fails or does not speak JSON.
     pub fn status(&mut self) -> serde_json::Value {
         let text = self.must("hullctl status -o json");
-        let start = text
-            .find('{')
-            .unwrap_or_else(|| panic!("hullctl status: no object: {text}"));
+        let start = text.find('{').unwrap_or_else(|| panic!("hullctl status: no object: {text}"));
         let end = text.rfind('}').map_or(text.len(), |end| end + 1);
-        serde_json::from_str(&text[start..end])
-            .unwrap_or_else(|error| panic!("hullctl status: {error}: {text}"))
+        serde_json::from_str(&text[start..end]).unwrap_or_else(|error| panic!("hullctl status: {error}: {text}"))
     }
 
     /// Process id of the first process whose command line has `name`, as the node sees it.
@@ -124,9 +119,7 @@ impl Node {
         let first = name.chars().next()?;
         let rest: String = name.chars().skip(1).collect();
         // The brackets keep the search from finding itself.
-        let output = self
-            .shell(&format!("/bin/busybox pgrep -f '[{first}]{rest}'"))
-            .output;
+        let output = self.shell(&format!("/bin/busybox pgrep -f '[{first}]{rest}'")).output;
         output.lines().find_map(|line| line.trim().parse().ok())
     }
 
@@ -147,11 +140,9 @@ impl Node {
 
     /// [`Node::wait_store`] with a deadline of its own.
     pub fn wait_store_within(&self, deadline: Duration) {
-        eventually("the store serves", deadline, || {
-            match http_get(self.vm.port(STORE_PORT), "/health")? {
-                (200, body) if body.contains("true") => Ok(()),
-                (status, body) => Err(format!("{status}: {body}")),
-            }
+        eventually("the store serves", deadline, || match http_get(self.vm.port(STORE_PORT), "/health")? {
+            (200, body) if body.contains("true") => Ok(()),
+            (status, body) => Err(format!("{status}: {body}")),
         });
     }
 
@@ -159,11 +150,7 @@ impl Node {
     pub fn wait_hello(&self, text: &str) {
         eventually("the example answers", EVENTUALLY, || {
             let (status, body) = http_get(self.vm.port(HELLO_PORT), "/")?;
-            if status == 200 && body.contains(text) {
-                Ok(())
-            } else {
-                Err(format!("{status}: {body}"))
-            }
+            if status == 200 && body.contains(text) { Ok(()) } else { Err(format!("{status}: {body}")) }
         });
     }
 }

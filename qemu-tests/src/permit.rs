@@ -12,13 +12,9 @@ pub(crate) struct Permit(());
 impl Permit {
     /// Waits until fewer than [`MACHINES`] machines run in this process.
     pub(crate) fn take() -> Self {
-        let mut running = RUNNING
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut running = RUNNING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         while *running >= MACHINES {
-            running = FREED
-                .wait(running)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            running = FREED.wait(running).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         *running += 1;
         Self(())
@@ -27,9 +23,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *RUNNING
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) -= 1;
+        *RUNNING.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) -= 1;
         FREED.notify_one();
     }
 }

@@ -52,9 +52,7 @@ impl Qmp {
             }
         };
         stream.set_read_timeout(Some(DEADLINE))?;
-        let mut session = Self {
-            stream: BufReader::new(stream),
-        };
+        let mut session = Self { stream: BufReader::new(stream) };
         session.read()?;
         session.execute("qmp_capabilities", json!({}))?;
         Ok(session)

@@ -42,7 +42,5 @@ impl ReleaseKind {
 
 /// The directory of a release of this kind on the host.
 pub fn make_release(kind: ReleaseKind) -> PathBuf {
-    Artifacts::find()
-        .with_shell()
-        .must(&format!("releases/{}", kind.directory()))
+    Artifacts::find().with_shell().must(&format!("releases/{}", kind.directory()))
 }

@@ -14,13 +14,8 @@ pub fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .output()
-        .unwrap_or_else(|error| {
-            panic!("start {program}: {error}; install it, `make run` names the package")
-        });
-    let shown: Vec<_> = arguments
-        .iter()
-        .map(|argument| argument.as_ref().to_string_lossy())
-        .collect();
+        .unwrap_or_else(|error| panic!("start {program}: {error}; install it, `make run` names the package"));
+    let shown: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
     assert!(
         output.status.success(),
         "{program} {}: {}\n{}{}",
@@ -55,9 +50,5 @@ pub fn eventually<T, R: std::fmt::Display>(
 
 /// How often a test with a seed repeats: `usual` times, or `long` times with `HULL_LONG=1`.
 pub fn long_run(usual: u64, long: u64) -> u64 {
-    if std::env::var_os("HULL_LONG").is_some_and(|value| value == "1") {
-        long
-    } else {
-        usual
-    }
+    if std::env::var_os("HULL_LONG").is_some_and(|value| value == "1") { long } else { usual }
 }

@@ -17,14 +17,8 @@ use tempfile::TempDir;
 
 /// UEFI firmware as Debian and Ubuntu install it (package `ovmf`), newest layout first: code, variables.
 const FIRMWARE: &[(&str, &str)] = &[
-    (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
-    (
-        "/usr/share/OVMF/OVMF_CODE.fd",
-        "/usr/share/OVMF/OVMF_VARS.fd",
-    ),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
 ];
 
 /// A running machine.
@@ -71,11 +65,7 @@ impl Vm {
             panic!("qemu-system-x86_64 {}: {error:?}", arguments.join(" "))
         });
         let usernet = qmp.monitor("info usernet").unwrap_or_default();
-        let ports = machine
-            .forwards
-            .iter()
-            .map(|guest| (*guest, forwarded(&usernet, *guest)))
-            .collect();
+        let ports = machine.forwards.iter().map(|guest| (*guest, forwarded(&usernet, *guest))).collect();
         Self {
             child,
             console: Console::attach(output, input),
@@ -102,10 +92,7 @@ impl Vm {
         let regex = Regex::new(pattern).expect("a test's pattern is a regular expression");
         match self.console.expect(&regex, deadline, &self.tolerated) {
             Ok(groups) => groups,
-            Err(Unmet::Late) => panic!(
-                "console: {pattern:?} did not come within {} s",
-                deadline.as_secs()
-            ),
+            Err(Unmet::Late) => panic!("console: {pattern:?} did not come within {} s", deadline.as_secs()),
             Err(Unmet::Ended) => panic!("console: the machine ended before {pattern:?}"),
             Err(Unmet::Alarm(alarm, line)) => {
                 panic!("console: {alarm:?} before {pattern:?}: {line}")
@@ -120,9 +107,7 @@ impl Vm {
 
     /// Types bytes as they are: control characters too.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.console
-            .send(bytes)
-            .expect("type at the console of a running machine");
+        self.console.send(bytes).expect("type at the console of a running machine");
     }
 
     /// Types a command at the POSIX shell that has the console, and waits for its end.
@@ -131,17 +116,9 @@ impl Vm {
         let number = self.commands;
         // The quotes keep the echo of the typed line from matching.
         self.console.skip();
-        self.type_line(&format!(
-            "echo BEG''IN-{number}; {command}\necho; echo EN''D-{number}:$?"
-        ));
-        let groups = self.expect_within(
-            &format!(r"(?s)BEGIN-{number}\n(.*?)END-{number}:(\d+)"),
-            COMMAND,
-        );
-        Shell {
-            status: groups[2].parse().unwrap_or(-1),
-            output: groups[1].trim().to_owned(),
-        }
+        self.type_line(&format!("echo BEG''IN-{number}; {{ {command}; }}; echo EN''D-{number}:$?"));
+        let groups = self.expect_within(&format!(r"(?s)BEGIN-{number}\n(.*?)END-{number}:(\d+)"), COMMAND);
+        Shell { status: groups[2].parse().unwrap_or(-1), output: groups[1].trim().to_owned() }
     }
 
     /// The loopback port that reaches port `guest` of the machine.
@@ -206,11 +183,7 @@ impl Vm {
             if let Some(status) = self.child.try_wait().expect("look at QEMU") {
                 return status;
             }
-            assert!(
-                Instant::now() < end,
-                "the machine is still on after {} s",
-                deadline.as_secs()
-            );
+            assert!(Instant::now() < end, "the machine is still on after {} s", deadline.as_secs());
             thread::sleep(POLL);
         }
     }
@@ -227,15 +200,9 @@ impl Drop for Vm {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!(
-                "---- console ----\n{}\n---- end of console ----",
-                self.console.text()
-            );
+            eprintln!("---- console ----\n{}\n---- end of console ----", self.console.text());
         } else if let Some((alarm, line)) = self.console.alarm(&self.tolerated) {
-            panic!(
-                "console: {alarm:?}: {line}\n---- console ----\n{}\n---- end of console ----",
-                self.console.text()
-            );
+            panic!("console: {alarm:?}: {line}\n---- console ----\n{}\n---- end of console ----", self.console.text());
         }
     }
 }
@@ -246,30 +213,18 @@ fn arguments(machine: &Machine, socket: &Path) -> Vec<String> {
     list.extend(["-accel".into(), Acceleration::detect().qemu_name().into()]);
     list.extend(["-m".into(), machine.memory_mib.to_string()]);
     list.extend(["-smp".into(), machine.processors.to_string()]);
-    list.extend(words(
-        "-chardev stdio,id=console,signal=off -serial chardev:console",
-    ));
-    list.extend([
-        "-qmp".into(),
-        format!("unix:{},server=on,wait=off", socket.display()),
-    ]);
-    list.extend(words(
-        "-device i6300esb -action watchdog=reset -device virtio-rng-pci",
-    ));
+    list.extend(words("-chardev stdio,id=console,signal=off -serial chardev:console"));
+    list.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", socket.display())]);
+    list.extend(words("-device i6300esb -action watchdog=reset -device virtio-rng-pci"));
     list.extend(start_arguments(machine));
     if let Some((disk, _)) = &machine.disk {
         let disk = disk.display();
-        list.extend(words(&format!(
-            "-drive file={disk},if=virtio,format=raw,cache=writeback"
-        )));
+        list.extend(words(&format!("-drive file={disk},if=virtio,format=raw,cache=writeback")));
     }
     if machine.link == Link::User {
         // Host port 0: the kernel picks a free one, QEMU tells which.
-        let forwards: String = machine
-            .forwards
-            .iter()
-            .map(|guest| format!(",hostfwd=tcp:127.0.0.1:0-:{guest}"))
-            .collect();
+        let forwards: String =
+            machine.forwards.iter().map(|guest| format!(",hostfwd=tcp:127.0.0.1:0-:{guest}")).collect();
         list.extend([
             "-netdev".into(),
             format!("user,id=net{forwards}"),
@@ -279,9 +234,7 @@ fn arguments(machine: &Machine, socket: &Path) -> Vec<String> {
     }
     if let Some(share) = &machine.share {
         let share = share.display();
-        list.extend(words(&format!(
-            "-virtfs local,path={share},mount_tag=host,security_model=none,readonly=on"
-        )));
+        list.extend(words(&format!("-virtfs local,path={share},mount_tag=host,security_model=none,readonly=on")));
     }
     list
 }
@@ -297,11 +250,8 @@ fn start_arguments(machine: &Machine) -> Vec<String> {
             machine.append.join(" "),
         ],
         Start::Firmware => {
-            let variables = machine
-                .disk
-                .as_ref()
-                .map(|(_, variables)| variables.clone())
-                .expect("a firmware boot needs a disk");
+            let variables =
+                machine.disk.as_ref().map(|(_, variables)| variables.clone()).expect("a firmware boot needs a disk");
             firmware_arguments(&variables)
         }
     }
@@ -350,9 +300,6 @@ mod tests {
         let usernet = "Hub -1 (net):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  \
                        TCP[HOST_FORWARD]  13       127.0.0.1 41867       10.0.2.15  8080     0     0\n  \
                        TCP[HOST_FORWARD]  12       127.0.0.1 35001       10.0.2.15  2379     0     0\n";
-        assert_eq!(
-            (forwarded(usernet, 2379), forwarded(usernet, 8080)),
-            (35001, 41867)
-        );
+        assert_eq!((forwarded(usernet, 2379), forwarded(usernet, 8080)), (35001, 41867));
     }
 }

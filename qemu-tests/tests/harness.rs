@@ -20,15 +20,10 @@ exec /bin/busybox sh </dev/console >/dev/console 2>&1
 fn initramfs(dir: &TempDir) -> PathBuf {
     let (root, image) = (dir.path().join("root"), dir.path().join("initramfs.cpio"));
     fs::create_dir_all(root.join("bin")).expect("make the initramfs tree");
-    fs::copy("/bin/busybox", root.join("bin/busybox"))
-        .expect("copy busybox; install busybox-static");
+    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("copy busybox; install busybox-static");
     fs::write(root.join("init"), INIT).expect("write init");
     run("chmod", &["755", &root.join("init").display().to_string()]);
-    let pack = format!(
-        "cd {} && find . | cpio --quiet -o -H newc >{}",
-        root.display(),
-        image.display()
-    );
+    let pack = format!("cd {} && find . | cpio --quiet -o -H newc >{}", root.display(), image.display());
     run("sh", &["-c", &pack]);
     image
 }
@@ -99,10 +94,9 @@ fn a_forwarded_port_reaches_a_server_in_the_guest() {
     );
     assert_eq!(up.status, 0, "{}", up.output);
     let port = vm.port(8080);
-    let (status, body) =
-        hull_qemu_tests::eventually("the guest's server", Duration::from_secs(60), || {
-            hull_qemu_tests::http_get(port, "/index.html")
-        });
+    let (status, body) = hull_qemu_tests::eventually("the guest's server", Duration::from_secs(60), || {
+        hull_qemu_tests::http_get(port, "/index.html")
+    });
     assert_eq!((status, body.trim()), (200, "from-the-guest"));
 }
 
@@ -120,12 +114,8 @@ fn a_shared_directory_is_there_and_read_only() {
     let shared = TempDir::new().expect("make a directory");
     fs::write(shared.path().join("note"), "from-the-host").expect("write a note");
     let mut vm = at_shell(machine(&dir).share(shared.path()));
-    let mount = vm.shell(
-        "/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L host /mnt && /bin/busybox cat /mnt/note",
-    );
-    assert_eq!(
-        (mount.status, mount.output.as_str()),
-        (0, "from-the-host")
-    );
+    let mount =
+        vm.shell("/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L host /mnt && /bin/busybox cat /mnt/note");
+    assert_eq!((mount.status, mount.output.as_str()), (0, "from-the-host"));
     assert_ne!(vm.shell("echo x >/mnt/new").status, 0);
 }
