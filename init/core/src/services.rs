@@ -382,7 +382,7 @@ mod tests {
         let mut buffer = [0; 4096];
         let file = postcard::to_slice(&services, &mut buffer).unwrap();
         let read: std::vec::Vec<_> = decode(file).map(Result::unwrap).collect();
-        assert_eq!(read, services.services);
+        assert_eq!(read[..], services.services[..]);
     }
 
     #[test]
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(with(|s| s.environment[0] = entry("=x")).check(&[]), Err(Fault::Environment("=x")));
         assert_eq!(with(|s| s.environment[0] = entry("X=${hull.nmae}")).check(&[]), Err(Fault::Expansion("X=${hull.nmae}")));
         assert_eq!(with(|s| s.directories.push(entry("var")).unwrap()).check(&[]), Err(Fault::Directory("var")));
-        assert_eq!(with(|s| s.memory_max = short("64m")).check(&[]), Err(Fault::MemoryMax("64m")));
+        assert_eq!(with(|s| s.memory_max = String::try_from("64m").unwrap()).check(&[]), Err(Fault::MemoryMax("64m")));
     }
 
     #[test]
