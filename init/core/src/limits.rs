@@ -36,6 +36,9 @@ pub const MAX_ENVIRONMENT: usize = 12;
 /// Directories that are made for a service before its start.
 pub const MAX_DIRECTORIES: usize = 8;
 
+/// Sockets that are bound for a service.
+pub const MAX_LISTEN: usize = 2;
+
 /// Services that a service may wait for.
 pub const MAX_AFTER: usize = 8;
 

@@ -2,10 +2,10 @@
 //!
 //! Positions count bytes since the log began and never go back. A reader that fell behind learns how many bytes it lost.
 
-/// The newest `N` bytes that were written.
+/// The newest bytes that were written. Allocates once, when it is made; pages that were never written are not resident.
 #[derive(Debug)]
-pub struct Ring<const N: usize> {
-    bytes: [u8; N],
+pub struct Ring {
+    bytes: Box<[u8]>,
     written: u64,
 }
 
@@ -20,19 +20,20 @@ pub struct Piece {
     pub next: u64,
 }
 
-impl<const N: usize> Ring<N> {
-    /// An empty log.
+impl Ring {
+    /// An empty log of so many bytes, at least one.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { bytes: [0; N], written: 0 }
+    pub fn new(size: usize) -> Self {
+        Self { bytes: vec![0; size.max(1)].into_boxed_slice(), written: 0 }
     }
 
     /// Appends; the oldest bytes make room.
     pub fn push(&mut self, text: &[u8]) {
-        let skipped = text.len().saturating_sub(N);
-        let start = ((self.written + skipped as u64) % N as u64) as usize;
+        let size = self.bytes.len();
+        let skipped = text.len().saturating_sub(size);
+        let start = ((self.written + skipped as u64) % size as u64) as usize;
         let kept = &text[skipped..];
-        let first = kept.len().min(N - start);
+        let first = kept.len().min(size - start);
         self.bytes[start..start + first].copy_from_slice(&kept[..first]);
         self.bytes[..kept.len() - first].copy_from_slice(&kept[first..]);
         self.written += text.len() as u64;
@@ -47,7 +48,7 @@ impl<const N: usize> Ring<N> {
     /// Position of the oldest byte kept.
     #[must_use]
     pub fn start(&self) -> u64 {
-        self.written.saturating_sub(N as u64)
+        self.written.saturating_sub(self.bytes.len() as u64)
     }
 
     /// Copies bytes from a position on; a position in the future reads nothing and comes back to the end.
@@ -55,9 +56,10 @@ impl<const N: usize> Ring<N> {
         let from = from.min(self.written);
         let start = from.max(self.start());
         let copied = out.len().min((self.written - start) as usize);
-        for (offset, byte) in out[..copied].iter_mut().enumerate() {
-            *byte = self.bytes[((start + offset as u64) % N as u64) as usize];
-        }
+        let at = (start % self.bytes.len() as u64) as usize;
+        let first = copied.min(self.bytes.len() - at);
+        out[..first].copy_from_slice(&self.bytes[at..at + first]);
+        out[first..copied].copy_from_slice(&self.bytes[..copied - first]);
         Piece { lost: start - from, copied, next: start + copied as u64 }
     }
 
@@ -71,17 +73,11 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-impl<const N: usize> Default for Ring<N> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all(ring: &Ring<8>, from: u64) -> (u64, String) {
+    fn all(ring: &Ring, from: u64) -> (u64, String) {
         let mut out = [0; 8];
         let piece = ring.read(from, &mut out);
         (piece.lost, String::from_utf8(out[..piece.copied].to_vec()).unwrap())
@@ -89,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_newest_bytes_stay() {
-        let mut ring = Ring::new();
+        let mut ring = Ring::new(8);
         ring.push(b"abc");
         assert_eq!(all(&ring, 0), (0, "abc".into()));
         ring.push(b"defghij");
@@ -99,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_line_longer_than_the_log_keeps_its_end() {
-        let mut ring = Ring::new();
+        let mut ring = Ring::new(8);
         ring.push(b"x");
         ring.push(b"0123456789abcdef");
         assert_eq!(all(&ring, 0), (9, "89abcdef".into()));
@@ -107,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_reader_follows_without_losing_or_repeating() {
-        let mut ring: Ring<8> = Ring::new();
+        let mut ring = Ring::new(8);
         let (mut position, mut seen) = (0, Vec::new());
         for n in 0..100u8 {
             ring.push(&[n, n + 100]);
@@ -123,15 +119,15 @@ mod tests {
 
     #[test]
     fn a_position_in_the_future_comes_back() {
-        let ring: Ring<8> = Ring::new();
+        let ring = Ring::new(8);
         assert_eq!(ring.read(99, &mut [0; 4]), Piece { lost: 0, copied: 0, next: 0 });
     }
 
     #[test]
     fn the_last_line_is_the_one_with_words() {
-        let mut ring: Ring<32> = Ring::new();
+        let mut ring = Ring::new(32);
         ring.push(b"first\nthe reason\n\n");
         assert_eq!(ring.last_line(&mut [0; 20]), b"the reason");
-        assert_eq!(Ring::<8>::new().last_line(&mut [0; 20]), b"");
+        assert_eq!(Ring::new(8).last_line(&mut [0; 20]), b"");
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cmdline::TABLE;
 use crate::control::Name;
 use crate::limits::{
-    ENTRY_BYTES, MAX_AFTER, MAX_ARGUMENTS, MAX_CAPABILITIES, MAX_DIRECTORIES, MAX_ENVIRONMENT, MAX_SERVICES,
+    ENTRY_BYTES, MAX_AFTER, MAX_ARGUMENTS, MAX_CAPABILITIES, MAX_DIRECTORIES, MAX_ENVIRONMENT, MAX_LISTEN, MAX_SERVICES,
 };
 
 /// An argument, environment entry or directory.
@@ -59,6 +59,10 @@ pub struct Service {
     /// Made before each start, mode 0700, owned by uid and gid.
     #[serde(default)]
     pub directories: Vec<Entry, MAX_DIRECTORIES>,
+    /// Unix stream sockets that PID 1 binds once (mode 0666) and passes to each start as sd_listen_fds(3) says: the sockets, and
+    /// connections that wait in them, outlive a crash.
+    #[serde(default)]
+    pub listen: Vec<Entry, MAX_LISTEN>,
     /// Seconds from SIGTERM to SIGKILL.
     #[serde(default = "ten")]
     pub stop_seconds: u16,
@@ -168,7 +172,7 @@ impl fmt::Display for Fault<'_> {
             Self::Capability(name) => write!(f, "capabilities: {name} is not a capability of Linux (without CAP_, lower case)"),
             Self::After(name) => write!(f, "after: no service {name} comes before this one"),
             Self::Environment(entry) => write!(f, "environment: {entry} is not KEY=VALUE"),
-            Self::Directory(path) => write!(f, "directories: {path} is not an absolute path"),
+            Self::Directory(path) => write!(f, "directories or listen: {path} is not an absolute path"),
             Self::Expansion(entry) => write!(f, "{entry}: ${{...}} is not closed or names no key of the command line"),
             Self::MemoryMax(size) => write!(f, "memory_max: {size} is not a size such as 64M"),
         }
@@ -195,7 +199,7 @@ impl Service {
         if let Some(entry) = self.environment.iter().find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
             return Err(Fault::Environment(entry));
         }
-        if let Some(path) = self.directories.iter().find(|path| !path.starts_with('/')) {
+        if let Some(path) = self.directories.iter().chain(&self.listen).find(|path| !path.starts_with('/')) {
             return Err(Fault::Directory(path));
         }
         let known = |key: &str| TABLE.iter().find(|row| row.name == key).map(|_| "");
@@ -360,6 +364,7 @@ mod tests {
             restart: Restart::Always,
             state: StateNeed::Persistent,
             directories: Vec::new(),
+            listen: Vec::new(),
             stop_seconds: 10,
             watchdog_seconds: 0,
             memory_max: String::new(),
