@@ -136,10 +136,13 @@ pub(crate) enum Restart {
 #[derive(Debug, Subcommand, PartialEq, Eq)]
 pub(crate) enum Image {
     /// Load an OCI or docker archive
-    #[command(after_help = "Example:\n  hullctl image load /run/host/images/web.tar")]
+    #[command(after_help = "Example:\n  hullctl image load /run/host/web.tar --name web")]
     Load {
-        /// The archive; - reads standard input
+        /// The archive, on the node
         archive: PathBuf,
+        /// Name that declarations use [default: the archive's own]
+        #[arg(long)]
+        name: Option<String>,
     },
     /// List the images on the node
     #[command(after_help = "Example:\n  hullctl image ls")]

@@ -41,23 +41,13 @@ impl Artifacts {
         self.must("disk.img")
     }
 
-    /// The same products with a shell in the root image, for tests that look from inside.
-    pub fn with_shell(&self) -> Self {
-        Self { out: self.out.join("test") }
-    }
-
     /// One product by its name below the directory.
     ///
     /// # Panics
     /// When it is missing: with the command that makes it.
     pub fn must(&self, name: &str) -> PathBuf {
         let path = self.out.join(name);
-        // The test image shares the kernel of the shipped one.
-        let shared = self.out.join("..").join(name);
-        if !path.exists() && name.starts_with("kernel/") && shared.exists() {
-            return shared;
-        }
-        assert!(path.exists(), "{}: missing; build it with `make test-images`", path.display());
+        assert!(path.exists(), "{}: missing; build it with `make image`", path.display());
         path
     }
 }

@@ -3,8 +3,10 @@
 use crate::artifacts::Artifacts;
 use crate::client::{Etcdctl, Store, http_get};
 use crate::disk::Disk;
+use crate::images::test_image;
 use crate::limits::{EVENTUALLY, HELLO_PORT, STORE_PORT};
 use crate::machine::Machine;
+use crate::release::shared_releases;
 use crate::tool::eventually;
 use crate::vm::{Shell, Vm};
 use std::time::Duration;
@@ -51,17 +53,30 @@ pub struct Node {
 impl Node {
     /// A fresh copy of the test image's disk.
     pub fn disk() -> Disk {
-        Disk::copy_of(&Artifacts::find().with_shell().disk())
+        Disk::copy_of(&test_image().join("disk.img"))
     }
 
     /// A direct boot of the test image with a shell, no disk yet.
     pub fn machine() -> Machine {
-        let images = Artifacts::find().with_shell();
-        Machine::direct(&images.kernel(), &images.initramfs())
+        Machine::direct(&Artifacts::find().kernel(), &test_image().join("initramfs.cpio.zst"))
             .append(COMMAND_LINE)
             .append(SHELL)
             .forward(STORE_PORT)
             .forward(HELLO_PORT)
+    }
+
+    /// A direct boot of the test image without any disk: its root comes in the initramfs.
+    pub fn diskless() -> Machine {
+        Machine::direct(&Artifacts::find().kernel(), &test_image().join("initramfs-diskless.cpio.zst"))
+            .append(COMMAND_LINE)
+            .append(SHELL)
+            .forward(STORE_PORT)
+            .forward(HELLO_PORT)
+    }
+
+    /// A boot of the test image by UEFI firmware; its command line is in the image.
+    pub fn firmware(disk: &Disk) -> Machine {
+        Machine::firmware(disk).forward(STORE_PORT).forward(HELLO_PORT).share(&shared_releases())
     }
 
     /// Starts `machine` and waits for the shell.

@@ -11,6 +11,7 @@ use crate::place::Place;
 use crate::screen::Screen;
 use crate::store::{Glance, Store, Which};
 use hull_init_core::control::{Complaint, Node, Request, Response, Service, Slot};
+use hull_oci_core::api::Container;
 
 /// Where nodes tell about themselves in the store.
 const NODES: &str = "/hull/nodes/";
@@ -40,7 +41,9 @@ pub(crate) struct Inside {
     pub(crate) complaints: Vec<Complaint>,
     pub(crate) notes: Vec<String>,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) containers: Result<Vec<launcher::Container>, Failure>,
+    /// Milliseconds of CLOCK_BOOTTIME when this was asked.
+    pub(crate) asked_ms: u64,
+    pub(crate) containers: Result<Vec<Container>, Failure>,
 }
 
 /// Gathers and prints.
@@ -78,7 +81,15 @@ fn inside() -> Result<Inside, Failure> {
     let node = node.ok_or_else(|| {
         Failure::new("read", "the status of PID 1", "it said nothing about the node", "see hullctl logs init")
     })?;
-    Ok(Inside { node, services, complaints, notes, slots: slots(), containers: launcher::list() })
+    Ok(Inside {
+        node,
+        services,
+        complaints,
+        notes,
+        slots: slots(),
+        asked_ms: launcher::now_ms(),
+        containers: launcher::list(),
+    })
 }
 
 /// The slots, or none where there is no disk.

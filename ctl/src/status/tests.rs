@@ -1,8 +1,8 @@
 //! What the status looks like: a healthy node, and one with everything wrong.
 
 use super::*;
-use crate::launcher::Container;
 use hull_init_core::control::{Complaint, SlotName, cut, line};
+use hull_oci_core::api::Container;
 
 fn node() -> Node {
     Node {
@@ -45,6 +45,7 @@ fn healthy() -> Inside {
         complaints: Vec::new(),
         notes: Vec::new(),
         slots: Vec::new(),
+        asked_ms: 0,
         containers: Ok(Vec::<Container>::new()),
     }
 }

@@ -41,7 +41,7 @@ impl Page {
         out += &self.heading("containers");
         out += &match &inside.containers {
             Ok(list) if list.is_empty() => "  none\n".to_owned(),
-            Ok(list) => table(&crate::launcher::rows(list), 2, self.columns, self.paint),
+            Ok(list) => table(&crate::launcher::rows(list, inside.asked_ms), 2, self.columns, self.paint),
             Err(failure) => self.problem(&failure.to_string()),
         };
         out += &self.problems(

@@ -2,10 +2,17 @@
 
 use crate::args::Run;
 use crate::failure::Failure;
+use crate::format::{Cell, cell, size, table, toned};
+use crate::launcher;
+use crate::limits::PIECE;
 use crate::place::Place;
-use crate::screen::Screen;
+use crate::progress::Progress;
+use crate::screen::{Screen, Tone};
 use crate::store::{Store, Which};
+use hull_oci_core::api::{self, Origin, Reply, Request};
 use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Where declarations stand in the store.
@@ -33,21 +40,119 @@ pub(crate) fn stop(place: &Place, name: &str, screen: &mut Screen) -> Result<(),
     screen.show(&json!({ "stopped": name }), |_| format!("{name}: declaration deleted, it stops\n"))
 }
 
-/// Lists containers.
-pub(crate) fn list(_place: &Place, _screen: &mut Screen) -> Result<(), Failure> {
-    Err(Failure::new("list", "containers", "not yet", ""))
+/// Lists containers: with their state on a node, as declared from outside.
+pub(crate) fn list(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
+    match place {
+        Place::Node => {
+            let list = launcher::list()?;
+            let mut rows = vec![heading(&["NAME", "IMAGE", "STATE", ""])];
+            rows.extend(launcher::rows(&list, launcher::now_ms()));
+            screen.show(&launcher::value(&list), |screen| table(&rows, 0, screen.columns, screen.paint))
+        }
+        Place::Outside(_) => declared(place, screen),
+    }
 }
 
-/// Loads an archive onto the node.
-pub(crate) fn load(place: &Place, archive: &Path, _screen: &mut Screen) -> Result<(), Failure> {
-    place.need_node("load", &format!("image archive {}", archive.display()))?;
-    Err(Failure::new("load", "archive", "not yet", ""))
+fn declared(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
+    let (pairs, _) = Store::open(place)?.get(Which::Prefix(CONTAINERS))?;
+    let list: Vec<(String, Value)> = pairs
+        .iter()
+        .map(|pair| {
+            let name = String::from_utf8_lossy(&pair.key).trim_start_matches(CONTAINERS).to_owned();
+            (name, serde_json::from_slice(&pair.value).unwrap_or_default())
+        })
+        .collect();
+    let value = list.iter().map(|(name, declaration)| json!({ "name": name, "declaration": declaration })).collect();
+    screen.show(&value, |screen| {
+        let mut rows = vec![heading(&["NAME", "IMAGE", "STATE"])];
+        rows.extend(list.iter().map(|(name, declaration)| {
+            vec![cell(name.as_str()), cell(declaration["image"].as_str().unwrap_or("?")), cell("declared")]
+        }));
+        table(&rows, 0, screen.columns, screen.paint)
+    })
+}
+
+/// Sends an archive to the launcher.
+pub(crate) fn load(place: &Place, archive: &Path, name: Option<&str>, screen: &mut Screen) -> Result<(), Failure> {
+    let object = format!("image archive {}", archive.display());
+    place.need_node("load", &object)?;
+    let unreadable = |error| Failure::new("load", object.as_str(), error, "name a readable archive on the node");
+    let mut file = File::open(archive).map_err(unreadable)?;
+    let facts = file.metadata().map_err(unreadable)?;
+    if !facts.is_file() {
+        return Err(Failure::new("load", object, "it is no file", "pack the image: `docker save` or `skopeo copy` do"));
+    }
+    let bytes = facts.len();
+    let mut answer = launcher::ask(&Request::ImageLoad { name: name.unwrap_or_default().into(), bytes })?;
+    let mut progress = Progress::new(screen.columns);
+    let mut loaded = None;
+    while let Some(reply) = answer.next()? {
+        match reply {
+            Reply::Ready => send(&mut answer, &mut file, bytes, &object, &mut progress)?,
+            Reply::Progress { done, total } => progress.report("loading", done, total),
+            Reply::Image(image) => loaded = Some(image),
+            _ => {}
+        }
+    }
+    drop(progress);
+    let loaded = loaded.ok_or_else(|| {
+        Failure::new("load", object.as_str(), "the launcher named no image", "see hullctl logs launcher")
+    })?;
+    screen.show(&image_value(&loaded), |_| format!("{}: loaded, {}\n", loaded.name, size(loaded.bytes)))
+}
+
+fn send(
+    answer: &mut launcher::Answer,
+    file: &mut File,
+    bytes: u64,
+    object: &str,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let (mut done, mut piece) = (0, vec![0; PIECE]);
+    while done < bytes {
+        let room = usize::try_from(bytes - done).map_or(PIECE, |left| left.min(PIECE));
+        let count = file
+            .read(&mut piece[..room])
+            .map_err(|error| Failure::new("read", object, error, "copy the archive again"))?;
+        if count == 0 {
+            return Err(Failure::new("read", object, "it became shorter meanwhile", "load it when it is complete"));
+        }
+        answer.send(&piece[..count])?;
+        done += count as u64;
+        progress.report("sending", done, bytes);
+    }
+    Ok(())
 }
 
 /// Lists images.
-pub(crate) fn images(place: &Place, _screen: &mut Screen) -> Result<(), Failure> {
+pub(crate) fn images(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
     place.need_node("list", "images")?;
-    Err(Failure::new("list", "images", "not yet", ""))
+    let mut list = Vec::new();
+    launcher::ask(&Request::ImageList)?.each(|reply| {
+        if let Reply::Image(image) = reply {
+            list.push(image);
+        }
+        Ok(())
+    })?;
+    screen.show(&list.iter().map(image_value).collect(), |screen| {
+        let mut rows = vec![heading(&["NAME", "SIZE", "FROM", "DIGEST"])];
+        rows.extend(list.iter().map(|image| {
+            let origin = match image.origin {
+                Origin::Root => "root image",
+                Origin::Loaded => "loaded",
+            };
+            vec![cell(&image.name), cell(size(image.bytes)), cell(origin), cell(&image.digest)]
+        }));
+        table(&rows, 0, screen.columns, screen.paint)
+    })
+}
+
+fn image_value(image: &api::Image) -> Value {
+    json!({ "name": image.name, "digest": image.digest, "size_bytes": image.bytes, "origin": image.origin })
+}
+
+fn heading(titles: &[&str]) -> Vec<Cell> {
+    titles.iter().map(|title| toned(Tone::Faint, *title)).collect()
 }
 
 /// The key of a container's declaration.

@@ -22,7 +22,7 @@ pub(crate) fn perform(cli: &Cli, screen: &mut Screen) -> Result<(), Failure> {
         Verb::Ps => containers::list(&place, screen),
         Verb::Run(run) => containers::run(&place, run, screen),
         Verb::Stop { name } => containers::stop(&place, name, screen),
-        Verb::Image(Image::Load { archive }) => containers::load(&place, archive, screen),
+        Verb::Image(Image::Load { archive, name }) => containers::load(&place, archive, name.as_deref(), screen),
         Verb::Image(Image::Ls) => containers::images(&place, screen),
         Verb::Update(Update::Stage { release }) => update::stage(&place, release, screen),
         Verb::Update(Update::Swap) => update::swap(&place, screen),
