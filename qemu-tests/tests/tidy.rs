@@ -8,16 +8,33 @@ use std::path::{Path, PathBuf};
 const CORES: &[&str] = &["init/core", "kv/core", "containerd-shim/core"];
 
 /// Rooms that do: nothing may depend on them.
-const SHELLS: &[&str] = &["hull-init", "hull-kv", "hull-launcher", "hullctl", "hull-image", "hull-qemu-tests", "hull-hello"];
+const SHELLS: &[&str] =
+    &["hull-init", "hull-kv", "hull-launcher", "hullctl", "hull-image", "hull-qemu-tests", "hull-hello"];
 
 /// Crates whose direct dependencies end up in the image, each with a line of reason in docs/dependencies.md.
 const IN_THE_IMAGE: &[&str] = &[
-    "init", "init/core", "kv", "kv/core", "kv/proto", "containerd-shim", "containerd-shim/core", "ctl", "examples/hello",
+    "init",
+    "init/core",
+    "kv",
+    "kv/core",
+    "kv/proto",
+    "containerd-shim",
+    "containerd-shim/core",
+    "ctl",
+    "examples/hello",
 ];
 
 /// What a core may not say: I/O, clocks, randomness, the environment.
 const IMPURE: &[&str] = &[
-    "std::fs", "std::net", "std::env", "std::process", "std::thread", "Instant::now", "SystemTime::now", "rand::", "getrandom",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "Instant::now",
+    "SystemTime::now",
+    "rand::",
+    "getrandom",
 ];
 
 /// What would make a core impure by its Cargo.toml alone.
@@ -77,7 +94,11 @@ fn report(broken: Vec<String>) {
 #[test]
 fn every_file_says_first_what_it_is_for() {
     let silent = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!"));
-    report(silent.map(|(name, _)| format!("{name}: the first line is not a `//!` that says what the file is for")).collect());
+    report(
+        silent
+            .map(|(name, _)| format!("{name}: the first line is not a `//!` that says what the file is for"))
+            .collect(),
+    );
 }
 
 #[test]
@@ -132,7 +153,9 @@ fn nothing_depends_on_a_shell_and_pid_1_on_no_runtime() {
             broken.push(format!("{folder}/Cargo.toml: depends on the shell {shell}"));
         }
     }
-    for name in dependencies("init").iter().filter(|name| ["tokio", "async-std", "smol", "futures"].contains(&name.as_str())) {
+    for name in
+        dependencies("init").iter().filter(|name| ["tokio", "async-std", "smol", "futures"].contains(&name.as_str()))
+    {
         broken.push(format!("init/Cargo.toml: PID 1 depends on the runtime {name}"));
     }
     report(broken);
@@ -146,7 +169,12 @@ fn every_dependency_of_the_image_has_its_reason() {
     for folder in IN_THE_IMAGE {
         used.extend(dependencies(folder).into_iter().filter(|name| !name.starts_with("hull-")));
     }
-    report(used.iter().filter(|name| !reasons.contains(name.as_str())).map(|name| format!("{name}: no reason in docs/dependencies.md")).collect());
+    report(
+        used.iter()
+            .filter(|name| !reasons.contains(name.as_str()))
+            .map(|name| format!("{name}: no reason in docs/dependencies.md"))
+            .collect(),
+    );
 }
 
 #[test]
