@@ -20,6 +20,12 @@ const FLOOR: &str = VERSION;
 const COMMAND_LINE: &str =
     "hull.name=node1 hull.kv.listen=0.0.0.0:2379 hull.run=hello hull.console=/bin/busybox,sh hull.host.share=host";
 
+/// A file of [`pattern`] in the root of every test image.
+pub const PATTERN_PATH: &str = "/usr/share/hull-test/pattern";
+
+/// Bytes of the pattern: many blocks of the file system.
+const PATTERN_BYTES: usize = 256 * 1024;
+
 /// One build at a time in this process; the file lock below keeps other processes out.
 static BUILDING: Mutex<()> = Mutex::new(());
 
@@ -34,8 +40,30 @@ pub(crate) struct Variant<'v> {
 }
 
 /// The directory of the test image, built when it is missing or older than what it is made of.
-pub(crate) fn test_image() -> PathBuf {
+pub fn test_image() -> PathBuf {
     build(&Variant { directory: "image", verb: "image", version: VERSION, replace: Vec::new() })
+}
+
+/// The same image built a second time, elsewhere.
+pub fn build_again() -> PathBuf {
+    let directory = test_directory().join("image-again");
+    let _ = fs::remove_dir_all(&directory);
+    build(&Variant { directory: "image-again", verb: "image", version: VERSION, replace: Vec::new() })
+}
+
+/// What a direct boot of the test image starts from.
+pub fn test_kernel_and_initramfs() -> (PathBuf, PathBuf) {
+    (Artifacts::find().kernel(), test_image().join("initramfs.cpio.zst"))
+}
+
+/// Bytes that no compressor makes smaller, always the same: a 64-bit linear congruential generator (Knuth's MMIX).
+pub fn pattern() -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(PATTERN_BYTES).collect()
 }
 
 /// Builds one variant and gives its directory.
@@ -118,6 +146,9 @@ fn shell_root() -> PathBuf {
     if !bin.join("busybox").exists() {
         fs::copy("/bin/busybox", bin.join("busybox")).expect("copy busybox; install the package busybox-static");
     }
+    let pattern_file = root.join(&PATTERN_PATH[1..]);
+    fs::create_dir_all(pattern_file.parent().unwrap_or(&root)).expect("make a directory for the pattern");
+    fs::write(pattern_file, pattern()).expect("write the pattern");
     for command in run("/bin/busybox", &["--list"]).lines().filter(|name| *name != "busybox") {
         let link = bin.join(command);
         if link.symlink_metadata().is_err() {

@@ -58,20 +58,26 @@ impl Node {
 
     /// A direct boot of the test image with a shell, no disk yet.
     pub fn machine() -> Machine {
-        Machine::direct(&Artifacts::find().kernel(), &test_image().join("initramfs.cpio.zst"))
-            .append(COMMAND_LINE)
-            .append(SHELL)
-            .forward(STORE_PORT)
-            .forward(HELLO_PORT)
+        Self::machine_without_ports().forward(STORE_PORT).forward(HELLO_PORT)
+    }
+
+    /// [`Node::machine`] that nothing outside can reach.
+    pub fn machine_without_ports() -> Machine {
+        Self::machine_without_shell().append(SHELL)
+    }
+
+    /// A direct boot of the test image with nothing on the console yet.
+    pub fn machine_without_shell() -> Machine {
+        Self::direct("initramfs.cpio.zst")
     }
 
     /// A direct boot of the test image without any disk: its root comes in the initramfs.
     pub fn diskless() -> Machine {
-        Machine::direct(&Artifacts::find().kernel(), &test_image().join("initramfs-diskless.cpio.zst"))
-            .append(COMMAND_LINE)
-            .append(SHELL)
-            .forward(STORE_PORT)
-            .forward(HELLO_PORT)
+        Self::direct("initramfs-diskless.cpio.zst").append(SHELL).forward(STORE_PORT).forward(HELLO_PORT)
+    }
+
+    fn direct(initramfs: &str) -> Machine {
+        Machine::direct(&Artifacts::find().kernel(), &test_image().join(initramfs)).append(COMMAND_LINE)
     }
 
     /// A boot of the test image by UEFI firmware; its command line is in the image.

@@ -2,6 +2,7 @@
 
 use crate::limits::POLL;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +47,16 @@ pub fn eventually<T, R: std::fmt::Display>(
             Err(_) => thread::sleep(POLL),
         }
     }
+}
+
+/// Whether two files have the same bytes.
+///
+/// # Panics
+/// When one of them cannot be read.
+pub fn same_bytes(first: &Path, second: &Path) -> bool {
+    let status = Command::new("cmp").arg("--silent").arg(first).arg(second).status().expect("start cmp");
+    assert!(status.code().is_some_and(|code| code < 2), "cmp {} {}: {status}", first.display(), second.display());
+    status.success()
 }
 
 /// How often a test with a seed repeats: `usual` times, or `long` times with `HULL_LONG=1`.
