@@ -285,6 +285,14 @@ impl Supervisor {
         self.services.iter().enumerate().map(|(index, watched)| (Id(index as u8), watched))
     }
 
+    /// Holds a service back before anything was started: [`Event::HoldBack`] for one that does not run yet.
+    pub fn hold(&mut self, id: Id) {
+        if let Some(service) = self.services.get_mut(id.index()) {
+            service.hold = Hold::Held;
+            service.hold_if_held();
+        }
+    }
+
     /// From now on nothing is started or started again (shutdown).
     pub fn close(&mut self) {
         self.closed = Closed::Yes;

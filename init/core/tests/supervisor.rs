@@ -145,6 +145,14 @@ fn a_service_held_back_starts_when_released() {
 }
 
 #[test]
+fn a_service_held_before_the_start_is_left_out_and_the_others_start() {
+    let mut node = node();
+    node.hold(KV);
+    assert_eq!(node.step(Millis(0), Event::Tick)[..], [Action::Spawn(NETWORK)]);
+    assert_eq!(state(&node, KV), State::HeldBack);
+}
+
+#[test]
 fn words_of_a_process_that_is_gone_change_nothing() {
     let mut node = running_node();
     node.step(Millis(1), Event::Ended(KV, Ending::Code(1)));

@@ -1,0 +1,148 @@
+//! What the console shows of a node: who it is, what it runs, where it answers, and what is wrong.
+
+use std::fmt::Write as _;
+
+use hull_init_core::control::{Line, RunningRoot, State as NodeState, format_line};
+use hull_init_core::services::Health;
+use hull_init_core::supervisor::{Id, Millis};
+
+use crate::node::{Announced, Trial};
+use crate::pid1::{Pid1, now};
+use crate::trial::unix_ms;
+
+/// Digits of a root hash that people compare.
+const SHORT_HASH: usize = 12;
+
+impl Pid1 {
+    /// A service became ready: the log, the gap of a swap, and whether the node is up.
+    pub(crate) fn became_ready(&mut self, id: Id) {
+        let Some(name) = self.table.entries.get(id.index()).map(|entry| entry.service.name.clone()) else { return };
+        let time = now();
+        self.log.info(format_args!("{name}: ready, {} ms after PID 1", time.since(self.node.started)));
+        if name == "kv" {
+            self.node.store_is_ready(time, unix_ms());
+            if let Some(gap) = self.node.swap_gap_ms {
+                self.log.info(format_args!("the swap left the node without a store for {gap} ms"));
+            }
+        }
+    }
+
+    /// Shows the banner when its time has come, and what changes after it.
+    pub(crate) fn announce(&mut self) {
+        let has_root = !matches!(self.node.root, RunningRoot::Missing { .. });
+        if self.node.announced == Announced::Up || self.shutdown.is_some() || !has_root {
+            return;
+        }
+        let time = now();
+        let all_ready = self.everything_is_ready();
+        if all_ready && self.node.up_at.is_none() {
+            self.node.up_at = Some(time);
+        }
+        match (self.node.announced, all_ready) {
+            (Announced::Nothing, true) if self.has_addresses() || self.node.patience_is_over(time) => {
+                self.show_banner(time);
+                self.is_up();
+            }
+            (Announced::Nothing, false) if self.node.patience_is_over(time) => {
+                self.show_banner(time);
+                self.node.announced = Announced::Incomplete;
+            }
+            (Announced::Incomplete, true) => {
+                self.console.line(format_args!("  every service is ready"));
+                self.is_up();
+            }
+            _ => {}
+        }
+    }
+
+    /// From here on PID 1 allocates nothing.
+    fn is_up(&mut self) {
+        self.node.announced = Announced::Up;
+        let up_ms = self.node.up_at.map_or(0, |up| up.since(self.node.started));
+        self.log.info(format_args!("up: every service was ready {up_ms} ms after PID 1"));
+        if let Ok(maps) = std::fs::read_to_string("/proc/self/maps") {
+            crate::sys::memory::drop_text(&maps);
+        }
+        crate::sys::alloc::seal();
+    }
+
+    fn everything_is_ready(&self) -> bool {
+        let counts = |(_, service): &(Id, &hull_init_core::supervisor::Watched)| service.health != Health::Ignored;
+        self.supervisor.iter().filter(counts).all(|(id, _)| self.is_ready(id))
+    }
+
+    fn has_addresses(&self) -> bool {
+        let network = self.table.entries.iter().find(|entry| entry.service.name == "network");
+        network.is_none_or(|entry| !entry.status.is_empty())
+    }
+
+    fn show_banner(&mut self, time: Millis) {
+        let node = &self.node;
+        let slot: Line = match &node.root {
+            RunningRoot::Slot { slot, root_hash } => format_line(format_args!("{slot} ({})", short(root_hash))),
+            RunningRoot::Embedded { root_hash } => format_line(format_args!("none, the root is in the initramfs ({})", short(root_hash))),
+            RunningRoot::Missing { reason } => reason.clone(),
+        };
+        let state: Line = match &node.state {
+            NodeState::Disk => format_line(format_args!("on the disk")),
+            NodeState::Memory => format_line(format_args!("in memory: it ends with the node")),
+            NodeState::Degraded { reason } => format_line(format_args!("DEGRADED, in memory: {reason}")),
+        };
+        let addresses = self.addresses();
+        let services = self.services_line();
+        let console = &mut self.console;
+        console.line(format_args!("\r\n  Hull {}   {}", node.version, node.name));
+        console.line(format_args!("  slot      {slot}"));
+        console.line(format_args!("  state     {state}"));
+        console.line(format_args!("  address   {addresses}"));
+        console.line(format_args!("  store     http://{}", self.config.kv_listen()));
+        console.line(format_args!("  services  {services}"));
+        if let Some(gap) = node.swap_gap_ms {
+            console.line(format_args!("  swap      without a store for {gap} ms"));
+        }
+        if let Trial::Running { deadline, .. } = node.trial {
+            console.line(format_args!("  trial     healthy within {} s, or back to the other slot", deadline.since(time) / 1000));
+        }
+        for complaint in self.config.complaints() {
+            console.line(format_args!("  ! {complaint}"));
+        }
+        for note in &node.notes {
+            console.line(format_args!("  ! {note}"));
+        }
+        let up_ms = node.up_at.unwrap_or(time).since(node.started);
+        console.line(format_args!("  {} ms after PID 1 started, {} ms after the kernel\r\n", up_ms, node.started.0 + up_ms));
+    }
+
+    fn addresses(&self) -> Line {
+        match self.table.entries.iter().find(|entry| entry.service.name == "network") {
+            Some(entry) if !entry.status.is_empty() => entry.status.clone(),
+            _ => format_line(format_args!("none yet")),
+        }
+    }
+
+    fn services_line(&self) -> Line {
+        let mut out = Line::new();
+        for (id, service) in self.supervisor.iter() {
+            let name = self.table.entries.get(id.index()).map_or("", |entry| entry.service.name.as_str());
+            // What does not fit is in `hullctl status`.
+            let _ = if self.is_ready(id) { write!(out, "{name} ") } else { write!(out, "{name} ({}) ", word(service)) };
+        }
+        out
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..SHORT_HASH).unwrap_or(hash)
+}
+
+fn word(service: &hull_init_core::supervisor::Watched) -> &'static str {
+    use hull_init_core::supervisor::State;
+    match service.state {
+        State::Waiting => "waiting",
+        State::HeldBack => "held back",
+        State::Starting { .. } | State::Ready { .. } => "starting",
+        State::BackingOff { .. } => "failing",
+        State::Stopping { .. } => "stopping",
+        State::Stopped(_) => "stopped",
+    }
+}

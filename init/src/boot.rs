@@ -1,0 +1,325 @@
+//! The boot, as a list. Every step that fails says why and what to do, and the boot goes as far as it can.
+
+use std::fs;
+use std::time::Duration;
+
+use hull_init_core::cmdline::{Config, StateWish};
+use hull_init_core::control::{Refusal, RunningRoot, SlotName, State, cut, line};
+use hull_init_core::manifest::Manifest;
+use hull_init_core::services::{self, StateNeed};
+use hull_init_core::supervisor::Event;
+use rustix::mount::MountFlags;
+
+use crate::disk::{self, NoRoot, Root, RootChoice};
+use crate::node::Trial;
+use crate::pid1::{Pid1, now};
+use crate::{cgroups, mounts};
+
+type Step = fn(&mut Pid1) -> Result<(), Refusal>;
+
+/// What needs no root.
+const BEFORE_THE_ROOT: &[(&str, Step)] = &[
+    ("mount the API file systems", api_file_systems),
+    ("open the kernel log and the console", logs),
+    ("let a panic reset the machine", panics),
+    ("read the kernel command line", command_line),
+    ("read the manifest of the initramfs", manifest),
+    ("make the control groups", control_groups),
+    ("bring up the loopback", loopback),
+    ("set the host name", host_name),
+    ("listen on the control socket", control_socket),
+];
+
+/// What needs the root or comes after it.
+const IN_THE_ROOT: &[(&str, Step)] = &[
+    ("share the host's files", host_share),
+    ("take up the services", take_up_services),
+    ("start the services", start_services),
+    ("look for power buttons", buttons),
+    ("arm the hardware watchdog", hardware_watchdog),
+];
+
+/// Time between two looks for a disk, in ms, as long as there is none.
+const SEARCH_EVERY_MS: u64 = 1_000;
+/// How long the first look waits for a disk whose driver is still probing.
+const FIRST_SEARCH: Duration = Duration::from_millis(1_500);
+
+/// Boots. Comes back with a running node, or with one that looks for a root.
+pub(crate) fn boot(pid1: &mut Pid1) {
+    run(pid1, BEFORE_THE_ROOT);
+    if let Err(reason) = find_root(pid1, FIRST_SEARCH) {
+        stay_without_root(pid1, &reason);
+    }
+}
+
+fn run(pid1: &mut Pid1, steps: &[(&str, Step)]) {
+    for (what, step) in steps {
+        if let Err(trouble) = step(pid1) {
+            pid1.note(format_args!("{what}: {trouble}"));
+        }
+    }
+}
+
+/// The node stays up without a root: it says why, looks for a disk, and obeys the power button and the watchdog.
+fn stay_without_root(pid1: &mut Pid1, reason: &str) {
+    pid1.note(format_args!("{reason}"));
+    pid1.node.root = RunningRoot::Missing { reason: line(reason) };
+    pid1.find_buttons();
+    pid1.arm_watchdog();
+    pid1.console.line(format_args!("\r\n  Hull {}: no root file system", pid1.node.version));
+    pid1.console.line(format_args!("  {reason}"));
+    pid1.console.line(format_args!("  The node stays up and looks for a disk every second; the power button turns it off."));
+    pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS)));
+}
+
+/// The loop asks for another look.
+pub(crate) fn search_again(pid1: &mut Pid1) {
+    pid1.search_again_at(None);
+    match find_root(pid1, Duration::ZERO) {
+        Ok(()) => pid1.console.line(format_args!("  a disk appeared")),
+        Err(_) => pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS))),
+    }
+}
+
+/// Opens the root, mounts the state, enters, and does what comes then. Error: why there is no root.
+fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), String> {
+    let RootChoice { root, notes } = match disk::open_root(&pid1.config, wait) {
+        Ok(choice) => choice,
+        Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(reason),
+    };
+    for note in &notes {
+        pid1.note(format_args!("{note}"));
+    }
+    let hash = manifest_of("/hull/manifest").map(|manifest| manifest.root.root_hash.to_string()).unwrap_or_default();
+    let (device, running) = match root {
+        Root::Slot { device, slot, trial } => {
+            let slot = if slot == 'b' { SlotName::B } else { SlotName::A };
+            if matches!(trial, disk::Trial::Running) {
+                let limit = pid1.config.update_deadline().as_millis() as u64;
+                pid1.node.trial = Trial::Running { slot, deadline: pid1.node.started.plus(limit) };
+            }
+            (device, RunningRoot::Slot { slot, root_hash: cut(&hash) })
+        }
+        Root::Embedded { device } => (device, RunningRoot::Embedded { root_hash: cut(&hash) }),
+    };
+    state(pid1, &running);
+    crate::trial::look_back(pid1);
+    if let Err(trouble) = keep_boot_files().and_then(|()| mounts::mount_root(&device)).and_then(|()| mounts::enter_root()) {
+        if let Trial::Running { slot, .. } = pid1.node.trial {
+            pid1.fail_trial(slot, format_args!("{trouble}"));
+        }
+        return Err(trouble.to_string());
+    }
+    pid1.node.root = running;
+    run(pid1, IN_THE_ROOT);
+    Ok(())
+}
+
+fn api_file_systems(pid1: &mut Pid1) -> Result<(), Refusal> {
+    for trouble in mounts::mount_api() {
+        pid1.note(format_args!("{trouble}"));
+    }
+    Ok(())
+}
+
+fn trouble(object: &str, operation: &str, cause: &dyn std::fmt::Display, remedy: &str) -> Refusal {
+    Refusal::new(object, operation, &cause.to_string(), remedy)
+}
+
+fn logs(pid1: &mut Pid1) -> Result<(), Refusal> {
+    pid1.console.open();
+    pid1.log.open().map_err(|error| trouble("/dev/kmsg", "open", &error, "build the kernel with PRINTK"))
+}
+
+/// A panic must never freeze the machine: if nobody said after how many seconds it resets, five.
+fn panics(_: &mut Pid1) -> Result<(), Refusal> {
+    const PANIC: &str = "/proc/sys/kernel/panic";
+    let mut buffer = [0; 16];
+    let remedy = "mount /proc";
+    let now = crate::files::read(PANIC, &mut buffer).map_err(|error| trouble(PANIC, "read", &error, remedy))?;
+    if now.trim_ascii() == b"0" {
+        crate::files::write(PANIC, b"5").map_err(|error| trouble(PANIC, "write", &error, remedy))?;
+    }
+    crate::sys::reboot::ctrl_alt_del_asks().map_err(|error| trouble("Ctrl-Alt-Del", "take over", &error, "it resets at once"))
+}
+
+fn command_line(pid1: &mut Pid1) -> Result<(), Refusal> {
+    let text = fs::read("/proc/cmdline").map_err(|error| trouble("/proc/cmdline", "read", &error, "defaults apply"))?;
+    pid1.config = Config::parse(&text);
+    pid1.log.set_level(pid1.config.log_level());
+    for index in 0..pid1.config.complaints().len() {
+        pid1.log.error(format_args!("{}", pid1.config.complaints()[index]));
+    }
+    match pid1.config.complaints_lost() {
+        0 => {}
+        lost => pid1.log.error(format_args!("command line: {lost} more complaints")),
+    }
+    Ok(())
+}
+
+fn manifest_of(path: &str) -> Result<Manifest, Refusal> {
+    let remedy = "build the initramfs with hull-image";
+    let text = fs::read_to_string(path).map_err(|error| trouble(path, "read", &error, remedy))?;
+    Manifest::parse(&text).map_err(|error| trouble(path, "parse", &error, remedy))
+}
+
+fn manifest(pid1: &mut Pid1) -> Result<(), Refusal> {
+    pid1.node.version = cut("unknown");
+    let manifest = manifest_of("/hull/manifest")?;
+    pid1.node.version = cut(&manifest.version.to_string());
+    Ok(())
+}
+
+fn control_groups(_: &mut Pid1) -> Result<(), Refusal> {
+    cgroups::prepare().map_err(|error| trouble("/sys/fs/cgroup", "prepare", &error, "services run without limits of their own"))
+}
+
+fn loopback(_: &mut Pid1) -> Result<(), Refusal> {
+    crate::sys::loopback::bring_up().map_err(|error| trouble("lo", "bring up", &error, "build the kernel with NET and INET"))
+}
+
+fn host_name(pid1: &mut Pid1) -> Result<(), Refusal> {
+    let derived = derived_name();
+    pid1.config.set_derived_name(&derived);
+    pid1.node.name = cut(pid1.config.name());
+    rustix::system::sethostname(pid1.node.name.as_bytes())
+        .map_err(|error| trouble("host name", "set", &error, "it stays as it is"))
+}
+
+/// `hull-` and the last three bytes of the first network card's address, or `hull` on a machine without one.
+fn derived_name() -> String {
+    let Ok(entries) = fs::read_dir("/sys/class/net") else { return "hull".to_owned() };
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    for name in names.iter().filter(|name| *name != "lo") {
+        let address = fs::read_to_string(format!("/sys/class/net/{name}/address")).unwrap_or_default();
+        let digits: String = address.chars().filter(char::is_ascii_hexdigit).collect();
+        if digits.len() == 12 && digits.bytes().any(|digit| digit != b'0') {
+            return format!("hull-{}", &digits[6..]);
+        }
+    }
+    "hull".to_owned()
+}
+
+fn control_socket(pid1: &mut Pid1) -> Result<(), Refusal> {
+    let remedy = "hullctl on the node will not work";
+    for folder in ["/run/hull", "/run/hull/notify", "/run/hull/boot", "/run/hull/containers"] {
+        fs::create_dir_all(folder).map_err(|error| trouble(folder, "make", &error, remedy))?;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let private = fs::set_permissions("/run/hull/boot", fs::Permissions::from_mode(0o700));
+    private.map_err(|error| trouble("/run/hull/boot", "make private", &error, remedy))?;
+    pid1.open_control().map_err(|error| trouble(hull_init_core::control::SOCKET, "listen", &error, remedy))
+}
+
+/// The child modes need the manifest and the keys after the initramfs was emptied.
+fn keep_boot_files() -> Result<(), Refusal> {
+    for name in ["manifest", "root.json"] {
+        let (from, to) = (format!("/hull/{name}"), format!("/run/hull/boot/{name}"));
+        match fs::copy(&from, &to) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // whoever needs it says that it is missing
+            Err(error) => return Err(trouble(&from, "copy", &error, "give the machine more memory")),
+        }
+    }
+    Ok(())
+}
+
+/// Mounts /var: the state partition, or memory.
+fn state(pid1: &mut Pid1, running: &RunningRoot) {
+    let wish = pid1.config.state();
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let found = match (wish, running) {
+        (StateWish::Memory, _) | (_, RunningRoot::Embedded { .. } | RunningRoot::Missing { .. }) => Ok(State::Memory),
+        (StateWish::Disk, RunningRoot::Slot { .. }) => state_on_disk(pid1, flags).map(|()| State::Disk),
+    };
+    pid1.node.state = found.unwrap_or_else(|reason| {
+        pid1.note(format_args!("degraded: {reason}; state goes to memory and services that need their old state are held back"));
+        State::Degraded { reason: line(&reason) }
+    });
+    if pid1.node.state != State::Disk
+        && let Err(trouble) = mounts::mount_on("tmpfs", "/var", "tmpfs", flags, "mode=0755")
+    {
+        pid1.note(format_args!("{trouble}"));
+    }
+    for folder in ["/var/lib", "/var/lib/hull", "/var/lib/hull/init", "/var/tmp"] {
+        if let Err(error) = fs::create_dir_all(folder) {
+            pid1.note(format_args!("make {folder}: {error}; free some space on the state partition"));
+        }
+    }
+}
+
+fn state_on_disk(pid1: &mut Pid1, flags: MountFlags) -> Result<(), String> {
+    let found = disk::grow_and_find_state()?;
+    for note in &found.notes {
+        pid1.note(format_args!("{note}"));
+    }
+    let device = found.device.to_string_lossy();
+    mounts::mount_on(&device, "/var", "ext4", flags | MountFlags::NOATIME, "errors=remount-ro")
+        .map_err(|trouble| trouble.to_string())?;
+    if matches!(found.grown, disk::Grown::Resize)
+        && let Err(reason) = disk::resize_state("/var")
+    {
+        pid1.note(format_args!("{reason}"));
+    }
+    Ok(())
+}
+
+fn host_share(pid1: &mut Pid1) -> Result<(), Refusal> {
+    let Some(tag) = pid1.config.host_share().map(str::to_owned) else { return Ok(()) };
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    mounts::mount_on(&tag, "/run/host", "9p", flags, "trans=virtio,version=9p2000.L,msize=131072")
+}
+
+fn take_up_services(pid1: &mut Pid1) -> Result<(), Refusal> {
+    const FILE: &str = "/usr/lib/hull/services.bin";
+    let bytes = fs::read(FILE).map_err(|error| trouble(FILE, "read", &error, "stage another release"));
+    let mut built_in = crate::table::built_in(&pid1.config).into_iter();
+    built_in.next().into_iter().for_each(|network| pid1.add_service(network));
+    let mut broken = bytes.as_ref().err().cloned();
+    for service in services::decode(bytes.as_deref().unwrap_or_default()) {
+        match service {
+            Ok(service) => pid1.add_service(service),
+            Err(error) => broken = Some(trouble(FILE, "decode", &error, "stage another release")),
+        }
+    }
+    built_in.for_each(|service| pid1.add_service(service));
+    if let State::Degraded { reason } = pid1.node.state.clone() {
+        hold_back_persistent(pid1, &reason);
+    }
+    match (broken, pid1.node.trial.clone()) {
+        (Some(broken), Trial::Running { slot, .. }) => {
+            pid1.fail_trial(slot, format_args!("{broken}"));
+            Err(broken)
+        }
+        (Some(broken), _) => Err(broken),
+        (None, _) => Ok(()),
+    }
+}
+
+fn hold_back_persistent(pid1: &mut Pid1, reason: &str) {
+    for index in 0..pid1.table.entries.len() {
+        let entry = &mut pid1.table.entries[index];
+        if entry.service.state == StateNeed::Persistent {
+            entry.reason = hull_init_core::control::format_line(format_args!(
+                "it needs its old state: {reason}; repair or replace the disk, or boot with hull.state=memory"
+            ));
+            pid1.supervisor.hold(hull_init_core::supervisor::Id(index as u8));
+        }
+    }
+}
+
+fn start_services(pid1: &mut Pid1) -> Result<(), Refusal> {
+    pid1.step(Event::Tick);
+    Ok(())
+}
+
+fn buttons(pid1: &mut Pid1) -> Result<(), Refusal> {
+    pid1.find_buttons();
+    Ok(())
+}
+
+fn hardware_watchdog(pid1: &mut Pid1) -> Result<(), Refusal> {
+    pid1.arm_watchdog();
+    Ok(())
+}

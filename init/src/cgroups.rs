@@ -1,0 +1,114 @@
+//! Control groups: `hull.init` for PID 1, one below `hull.services` for each service, `hull.containers` for the launcher's.
+
+use std::os::fd::OwnedFd;
+
+use heapless::String;
+use rustix::fs::{Mode, OFlags, mkdir, open};
+use rustix::io::{Errno, Result};
+
+use crate::files;
+
+const ROOT: &str = "/sys/fs/cgroup/";
+/// Where the launcher makes its containers' groups.
+pub(crate) const CONTAINERS: &str = "/sys/fs/cgroup/hull.containers";
+
+/// Makes the tree, moves PID 1 into its group and lets limits be set below `hull.services` and `hull.containers`.
+pub(crate) fn prepare() -> Result<()> {
+    for name in ["hull.init", "hull.services", "hull.containers"] {
+        make(&files::path(&[ROOT, name]))?;
+    }
+    files::write(&files::path(&[ROOT, "hull.init/cgroup.procs"]), b"0")?;
+    enable_below("")?;
+    enable_below("hull.services/")?;
+    enable_below("hull.containers/")
+}
+
+fn make(path: &str) -> Result<()> {
+    match mkdir(path, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// Enables every controller that there is, one by one: one that refuses does not take the others along.
+fn enable_below(group: &str) -> Result<()> {
+    let mut buffer = [0; 256];
+    let available = files::read(&files::path(&[ROOT, group, "cgroup.controllers"]), &mut buffer)?;
+    let control = files::path(&[ROOT, group, "cgroup.subtree_control"]);
+    for name in available.split(|byte| byte.is_ascii_whitespace()).filter(|name| !name.is_empty()) {
+        let mut word: String<32> = String::new();
+        let text = core::str::from_utf8(name).unwrap_or("");
+        if word.push('+').is_ok() && word.push_str(text).is_ok() {
+            let _ = files::write(&control, word.as_bytes()); // whoever needs this one finds out
+        }
+    }
+    Ok(())
+}
+
+/// A service's own group.
+pub(crate) struct Group {
+    folder: OwnedFd,
+    path: files::Path,
+}
+
+impl Group {
+    /// Makes the group of a service, with its memory limit.
+    pub(crate) fn of_service(name: &str, memory_max: Option<u64>) -> Result<Self> {
+        let path = files::path(&[ROOT, "hull.services/", name]);
+        make(&path)?;
+        if let Some(bytes) = memory_max {
+            let mut text: String<24> = String::new();
+            let _ = core::fmt::write(&mut text, format_args!("{bytes}")); // 20 digits fit
+            files::write(&files::path(&[&path, "/memory.max"]), text.as_bytes())?;
+        }
+        let folder = open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { folder, path })
+    }
+
+    /// For clone3(2).
+    pub(crate) fn folder(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.folder)
+    }
+
+    /// SIGKILL to everything in it.
+    pub(crate) fn kill(&self) {
+        let _ = files::write(&files::path(&[&self.path, "/cgroup.kill"]), b"1"); // an empty group has nothing to kill
+    }
+
+    /// Bytes in use.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let mut buffer = [0; 32];
+        let text = files::read(&files::path(&[&self.path, "/memory.current"]), &mut buffer).ok()?;
+        core::str::from_utf8(text).ok()?.trim_ascii().parse().ok()
+    }
+}
+
+/// SIGKILL to every container.
+pub(crate) fn kill_containers() {
+    let _ = files::write(&files::path(&[CONTAINERS, "/cgroup.kill"]), b"1"); // none is fine
+}
+
+/// SIGKILL to every service.
+pub(crate) fn kill_services() {
+    let _ = files::write(&files::path(&[ROOT, "hull.services/cgroup.kill"]), b"1"); // none is fine
+}
+
+/// Whether a process is below the containers' group.
+pub(crate) fn containers_run() -> bool {
+    let mut buffer = [0; 128];
+    let events = files::read(&files::path(&[CONTAINERS, "/cgroup.events"]), &mut buffer).unwrap_or(b"");
+    events.windows(11).any(|window| window == b"populated 1")
+}
+
+/// SIGTERM to every process of every container. The node ends: this may allocate.
+pub(crate) fn terminate_containers() {
+    let mut folders = vec![std::path::PathBuf::from(CONTAINERS)];
+    while let Some(folder) = folders.pop() {
+        let procs = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM); // it may be gone already
+        }
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        folders.extend(entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()));
+    }
+}

@@ -1,0 +1,139 @@
+//! Jobs: child modes of PID 1 for work that may block or fail (stage, kexec-load, ...), one process each, with one log, `update`.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use heapless::Vec;
+use hull_init_core::control::{Refusal, Response, format_line};
+use hull_init_core::limits::LOG_BYTES;
+use hull_init_core::log_ring::Ring;
+use hull_init_core::shutdown::Goal;
+use hull_init_core::supervisor::Ending;
+use rustix::process::Pid;
+
+use crate::pid1::{How, Pid1};
+use crate::sys::process::Child;
+use crate::table::LogPipe;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// `update stage`.
+    Stage,
+    /// `update status`.
+    Slots,
+    /// `update swap`, before anything stops.
+    KexecLoad,
+    /// `update swap`, after everything stopped.
+    SpendTry,
+    /// The end of a good trial.
+    MarkGood,
+}
+
+/// Whether it worked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Went {
+    Well,
+    Wrong,
+}
+
+/// Jobs at once: one that changes slots, and some that look.
+const MAX_JOBS: usize = 4;
+
+struct Running {
+    job: Job,
+    child: Child,
+    connection: Option<usize>,
+}
+
+/// What runs.
+pub(crate) struct Jobs {
+    running: Vec<Running, MAX_JOBS>,
+    pub(crate) pipe: LogPipe,
+    pub(crate) ring: Ring,
+}
+
+/// A job that ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) job: Job,
+    pub(crate) connection: Option<usize>,
+}
+
+impl Jobs {
+    pub(crate) fn new() -> rustix::io::Result<Self> {
+        Ok(Self { running: Vec::new(), pipe: LogPipe::new()?, ring: Ring::new(LOG_BYTES) })
+    }
+
+    /// Takes a bounded share of what jobs wrote.
+    pub(crate) fn take_output(&mut self) {
+        let mut buffer = [0; 4096];
+        for _ in 0..8 {
+            match rustix::io::read(&self.pipe.read, &mut buffer) {
+                Ok(length) if length > 0 => self.ring.push(&buffer[..length]),
+                _ => return,
+            }
+        }
+    }
+
+    /// A process ended: the job it was.
+    pub(crate) fn ended(&mut self, pid: Pid) -> Option<Ended> {
+        let index = self.running.iter().position(|running| running.child.pid == pid)?;
+        let running = self.running.swap_remove(index);
+        Some(Ended { job: running.job, connection: running.connection })
+    }
+
+    pub(crate) fn is_running(&self, job: Job) -> bool {
+        self.running.iter().any(|running| running.job == job)
+    }
+
+    /// The job that changes slots, if one runs.
+    fn changing(&self) -> Option<Job> {
+        self.running.iter().map(|running| running.job).find(|job| *job != Job::Slots)
+    }
+}
+
+impl Pid1 {
+    /// Starts a job; its answer goes to `connection`, which stays open until it ends.
+    pub(crate) fn start_job(&mut self, job: Job, arguments: &[&str], connection: Option<usize>) -> Result<(), Refusal> {
+        let refused = |cause: &str, remedy: &str| Refusal::new("update", arguments.first().unwrap_or(&""), cause, remedy);
+        if job != Job::Slots && self.jobs.changing().is_some() {
+            return Err(refused("another stage or swap is under way", "wait until it has ended"));
+        }
+        if self.jobs.running.is_full() {
+            return Err(refused("too many requests at once", "try again"));
+        }
+        let third: Option<BorrowedFd<'_>> = connection.and_then(|index| self.connections.socket(index));
+        let child = crate::spawn::own_mode(arguments, self.jobs.pipe.write.as_fd(), third)
+            .map_err(|error| refused(&format_line(format_args!("clone: {:?}", error.raw_os_error())), "free some memory, or try again"))?;
+        // There is room: just looked.
+        let _ = self.jobs.running.push(Running { job, child, connection });
+        Ok(())
+    }
+
+    /// A job ended: what comes after it.
+    pub(crate) fn job_ended(&mut self, ended: Ended, ending: Ending) {
+        self.jobs.take_output();
+        let went = if ending == Ending::Code(0) { Went::Well } else { Went::Wrong };
+        if went == Went::Wrong {
+            self.log.warning(format_args!("{:?}: {}", ended.job, How(ending)));
+        }
+        // 0: it said Done itself. 1: it said Refused itself. Everything else came unexpected, even for itself.
+        let unexpected = !matches!(ending, Ending::Code(0 | 1));
+        match ended.job {
+            Job::MarkGood => self.marked(went),
+            Job::SpendTry => self.try_spent(went),
+            Job::KexecLoad if went == Went::Well => {
+                self.answer_and_close(ended.connection, &Response::Done);
+                return self.begin_end(Goal::Swap, "update swap");
+            }
+            Job::Stage | Job::Slots | Job::KexecLoad => {}
+        }
+        if unexpected {
+            let cause = format_line(format_args!("its process was {}", How(ending)));
+            let refusal = Refusal::new("update", "carry it out", &cause, "see `hullctl logs update`");
+            self.answer_and_close(ended.connection, &Response::Refused(refusal));
+        } else {
+            self.close(ended.connection);
+        }
+    }
+}
