@@ -1,6 +1,7 @@
 //! The command line of hullctl: every verb with its help and an example.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hull_oci_core::declaration::{self, GRACE_SECONDS};
 use std::path::PathBuf;
 
 /// Talks to a Hull node and its store.
@@ -114,9 +115,12 @@ pub(crate) struct Run {
     /// When to start it again
     #[arg(long, value_enum, default_value_t = Restart::Always, value_name = "WHEN")]
     pub(crate) restart: Restart,
-    /// Make its root file system read-only
+    /// Let it write to its root file system; what it writes is gone when it stops
     #[arg(long)]
-    pub(crate) read_only: bool,
+    pub(crate) writable: bool,
+    /// Seconds between the request to stop and the kill
+    #[arg(long, value_name = "N", default_value_t = GRACE_SECONDS)]
+    pub(crate) stop_seconds: u32,
     /// Command in place of the image's own
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
@@ -205,13 +209,12 @@ pub(crate) struct Keys {
     pub(crate) key: String,
 }
 
-impl Restart {
-    /// The word in a declaration.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::OnFailure => "on-failure",
-            Self::Never => "never",
+impl From<Restart> for declaration::Restart {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::Always => Self::Always,
+            Restart::OnFailure => Self::OnFailure,
+            Restart::Never => Self::Never,
         }
     }
 }

@@ -3,7 +3,7 @@
 use hull_qemu_tests::{Alarm, Disk, Link, Machine, Node, test_kernel_and_initramfs};
 
 /// What PID 1 says when it has no root to go to.
-const NO_ROOT: &str = r"(?i)hull[^\n]*(no disk|no slot|looks for|waits for|not found|missing)";
+const NO_ROOT: &str = r"Hull [0-9.]+: no root file system\n[^\n]+\n[^\n]+looks for a disk";
 
 fn machine() -> Machine {
     let (kernel, initramfs) = test_kernel_and_initramfs();

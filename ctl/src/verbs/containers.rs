@@ -10,17 +10,19 @@ use crate::progress::Progress;
 use crate::screen::{Screen, Tone};
 use crate::store::{Store, Which};
 use hull_oci_core::api::{self, Origin, Reply, Request};
-use serde_json::{Map, Value, json};
+use hull_oci_core::declaration::{Declaration, PREFIX, check_name};
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Where declarations stand in the store.
-const CONTAINERS: &str = "/hull/containers/";
-
 /// Declares a container.
 pub(crate) fn run(place: &Place, run: &Run, screen: &mut Screen) -> Result<(), Failure> {
-    let revision = Store::open(place)?.put(&key("declare", &run.name)?, declaration(run).to_string().as_bytes())?;
+    let key = key("declare", &run.name)?;
+    let text = serde_json::to_vec(&declaration(run)?).map_err(|error| {
+        Failure::new("declare", format!("container {}", run.name), error, "give numbers that JSON can hold")
+    })?;
+    let revision = Store::open(place)?.put(&key, &text)?;
     screen.show(&json!({ "declared": run.name, "revision": revision }), |_| {
         format!("{}: declared; `hullctl ps` shows how it does\n", run.name)
     })
@@ -54,11 +56,11 @@ pub(crate) fn list(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
 }
 
 fn declared(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
-    let (pairs, _) = Store::open(place)?.get(Which::Prefix(CONTAINERS))?;
+    let (pairs, _) = Store::open(place)?.get(Which::Prefix(PREFIX))?;
     let list: Vec<(String, Value)> = pairs
         .iter()
         .map(|pair| {
-            let name = String::from_utf8_lossy(&pair.key).trim_start_matches(CONTAINERS).to_owned();
+            let name = String::from_utf8_lossy(&pair.key).trim_start_matches(PREFIX).to_owned();
             (name, serde_json::from_slice(&pair.value).unwrap_or_default())
         })
         .collect();
@@ -160,47 +162,31 @@ fn heading(titles: &[&str]) -> Vec<Cell> {
 /// # Errors
 /// The name cannot be a file's and a host's name, which the node makes of it.
 fn key(operation: &str, name: &str) -> Result<String, Failure> {
-    /// Bytes of a host name label (RFC 1035, section 2.3.4).
-    const LONGEST: usize = 63;
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_' || c == '.';
-    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if starts && name.len() <= LONGEST && name.chars().all(fits) {
-        return Ok(format!("{CONTAINERS}{name}"));
+    match check_name(name) {
+        Ok(()) => Ok(format!("{PREFIX}{name}")),
+        Err(refused) => Err(Failure::new(operation, "the container", refused, "choose another name")),
     }
-    Err(Failure::new(
-        operation,
-        format!("container {name:?}"),
-        "this is no name for a container",
-        format!("use 1 to {LONGEST} of a-z, 0-9, -, _ and ., starting with a letter or digit"),
-    ))
 }
 
-/// The declaration of a container, only with what was asked for.
-fn declaration(run: &Run) -> Value {
-    let mut fields = Map::new();
-    fields.insert("image".into(), run.image.as_str().into());
-    if !run.command.is_empty() {
-        fields.insert("command".into(), run.command.clone().into());
-    }
-    if !run.env.is_empty() {
-        fields.insert(
-            "env".into(),
-            run.env.iter().cloned().map(|(key, value)| (key, Value::from(value))).collect::<Map<_, _>>().into(),
-        );
-    }
-    let optional = [
-        ("memory", run.memory.clone().map(Value::from)),
-        ("cpu", run.cpu.map(Value::from)),
-        ("pids", run.pids.map(Value::from)),
-        ("read_only", run.read_only.then_some(Value::Bool(true))),
-    ];
-    for (key, value) in optional {
-        if let Some(value) = value {
-            fields.insert(key.into(), value);
+/// The declaration of a container, checked as the node will check it.
+fn declaration(run: &Run) -> Result<Declaration, Failure> {
+    let declaration = Declaration {
+        command: run.command.clone(),
+        env: run.env.iter().cloned().collect(),
+        memory: run.memory.clone(),
+        cpu: run.cpu,
+        pids: run.pids.map(i64::from),
+        restart: run.restart.into(),
+        read_only: !run.writable,
+        stop_seconds: run.stop_seconds,
+        ..Declaration::of_image(&run.image)
+    };
+    match declaration.check() {
+        Ok(()) => Ok(declaration),
+        Err(refused) => {
+            Err(Failure::new("declare", format!("container {}", run.name), refused, "see hullctl run --help"))
         }
     }
-    fields.insert("restart".into(), run.restart.word().into());
-    Value::Object(fields)
 }
 
 #[cfg(test)]
@@ -209,33 +195,43 @@ mod tests {
     use crate::args::{Cli, Verb};
     use clap::Parser;
 
-    fn declared(line: &str) -> Value {
+    fn declared(line: &str) -> Result<Declaration, Failure> {
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("a correct line");
         let Verb::Run(run) = cli.verb else { panic!("not run") };
         declaration(&run)
     }
 
     #[test]
-    fn a_bare_run_declares_only_image_and_restart() {
-        assert_eq!(declared("hullctl run web hello"), json!({ "image": "hello", "restart": "always" }));
+    fn a_bare_run_declares_only_the_image() {
+        let declaration = declared("hullctl run web hello").expect("a declaration");
+        assert_eq!(serde_json::to_value(declaration).expect("JSON"), json!({ "image": "hello" }));
     }
 
     #[test]
-    fn every_flag_reaches_the_declaration() {
+    fn every_flag_reaches_the_declaration_and_the_node_reads_it() {
+        let line = "hullctl run web hello --memory 64M --cpu 0.5 --pids 9 -e A=b --restart never --writable \
+                    --stop-seconds 3 -- /x y";
+        let declaration = declared(line).expect("a declaration");
+        let value = serde_json::to_value(&declaration).expect("JSON");
         assert_eq!(
-            declared(
-                "hullctl run web hello --memory 64M --cpu 0.5 --pids 9 -e A=b --restart never --read-only -- /x y"
-            ),
+            value,
             json!({
                 "image": "hello", "command": ["/x", "y"], "env": { "A": "b" }, "memory": "64M",
-                "cpu": 0.5, "pids": 9, "read_only": true, "restart": "never",
+                "cpu": 0.5, "pids": 9, "read_only": false, "restart": "never", "stop_seconds": 3,
             })
         );
+        assert_eq!(Declaration::parse(value.to_string().as_bytes()), Ok(declaration));
+    }
+
+    #[test]
+    fn what_the_node_would_refuse_is_refused_here_by_field() {
+        let failure = declared("hullctl run web hello --memory 64Q").expect_err("no such unit");
+        assert!(failure.cause.contains("memory") && failure.cause.contains("64Q"), "{failure}");
     }
 
     #[test]
     fn a_name_that_leaves_its_directory_is_refused() {
-        for name in ["../kv", "a/b", "", ".", "-x", "Web"] {
+        for name in ["../kv", "a/b", "", ".", "-x"] {
             assert!(key("stop", name).is_err(), "{name:?}");
         }
         assert_eq!(key("stop", "web-1").expect("a name"), "/hull/containers/web-1");
