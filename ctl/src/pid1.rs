@@ -16,7 +16,7 @@ pub(crate) struct Answer {
 
 /// Sends `request` to PID 1.
 pub(crate) fn ask(request: &Request) -> Result<Answer, Failure> {
-    let socket = open().map_err(|errno| unreachable(errno))?;
+    let socket = open().map_err(unreachable)?;
     let mut buffer = [0; PACKET_BYTES];
     let packet = control::encode(request, &mut buffer)
         .map_err(|error| Failure::new("send", "a request to PID 1", error, "use a shorter name or path"))?;
