@@ -190,6 +190,21 @@ impl Gpt {
         &self.source
     }
 
+    /// The size of the disk it was read from.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// As it stands after a [`commit`](Self::commit) was performed: both copies are whole.
+    #[must_use]
+    pub fn repaired(mut self) -> Self {
+        if matches!(self.source, Source::Backup { .. }) {
+            self.header.partition_entry_lba = Lba(self.primary_entries()).into();
+            self.source = Source::Primary;
+        }
+        self
+    }
+
     /// The first partition with this label.
     pub fn partition(&self, label: &str) -> Option<Partition> {
         let (index, entry) = self.find(label)?;

@@ -11,6 +11,7 @@ pub mod control;
 pub mod dhcp;
 pub mod gpt;
 pub mod health;
+pub mod hop;
 pub mod limits;
 pub mod log_ring;
 pub mod manifest;

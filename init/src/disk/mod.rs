@@ -1,10 +1,26 @@
 //! The disk as PID 1 sees it: find it, choose the slot, open the root through dm-verity, grow and find the state partition.
+//!
+//! `find` looks for the disk, `table` reads and writes its partition table, `root` follows the choice of slot to a root, `kernel` and
+//! `esp` load the kernel of another slot, `state` grows the state partition, `reasons` keeps why a slot is bad.
+//!
+//! Everything here may block and allocate: it runs before the node is up, or in a child mode.
 #![allow(dead_code)] // until boot.rs calls everything
+
+pub(crate) mod boot_files;
+pub(crate) mod esp;
+pub(crate) mod find;
+pub(crate) mod kernel;
+pub(crate) mod reasons;
+mod root;
+mod state;
+pub(crate) mod table;
+pub(crate) mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hull_init_core::cmdline::Config;
+use hull_init_core::slots::SlotName;
 
 /// What PID 1 may mount as its root.
 pub(crate) enum Root {
@@ -17,7 +33,7 @@ pub(crate) enum Root {
         /// Whether this boot is a trial, and until when it must be healthy.
         trial: Trial,
     },
-    /// `/hull/root.erofs` of a diskless build: mount `device` (a read-only loop device or the file itself).
+    /// `/hull/root.erofs` of a diskless build: mount `device` (a read-only loop device).
     Embedded {
         /// What to mount as erofs.
         device: PathBuf,
@@ -25,6 +41,7 @@ pub(crate) enum Root {
 }
 
 /// Whether this boot must prove itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
     /// The slot was proved before.
     None,
@@ -57,8 +74,8 @@ pub(crate) enum NoRoot {
 /// Finds the disk by its GPT labels, decides the slot, kexecs if it is another one (then it does not return), opens verity.
 /// Called before the root is switched: `/hull/manifest` and `/hull/root.json` are the initramfs' own. /dev, /proc, /sys are mounted.
 /// `wait` is how long it may wait for a disk to appear (zero: look once).
-pub(crate) fn open_root(_config: &Config, _wait: Duration) -> Result<RootChoice, NoRoot> {
-    Err(NoRoot::NoDisk { reason: "no disk support yet".into() })
+pub(crate) fn open_root(config: &Config, wait: Duration) -> Result<RootChoice, NoRoot> {
+    root::open(config, wait)
 }
 
 /// Where the state lives, after partition and file system were grown if the disk is larger.
@@ -82,10 +99,24 @@ pub(crate) enum Grown {
 /// Grows the state partition to the end of its disk and tells which device it is. Does not mount it.
 /// Errors: one line (object, operation, cause, remedy); PID 1 then runs degraded with a tmpfs on /var.
 pub(crate) fn grow_and_find_state() -> Result<StateDevice, String> {
-    Err("no disk support yet".into())
+    state::grow_and_find().map_err(|trouble| trouble.to_string())
 }
 
 /// Grows the mounted ext4 at `mount_point` to its partition (EXT4_IOC_RESIZE_FS).
-pub(crate) fn resize_state(_mount_point: &str) -> Result<(), String> {
-    Ok(())
+pub(crate) fn resize_state(mount_point: &str) -> Result<(), String> {
+    state::resize(mount_point).map_err(|trouble| trouble.to_string())
+}
+
+/// Call once, after /var is mounted: why the last trial failed, if there was one and this boot is the way back from it.
+pub(crate) fn explain_last_trial() -> Option<String> {
+    let wanted = boot_files::manifest().ok()?.root.partition_id();
+    let found = find::find(wanted, Duration::ZERO).ok()?;
+    let kernel = reasons::last_kernel_s_words();
+    reasons::explain_last_trial(|name| found.disk.slots().get(name).map(|slot| slot.state()), kernel.as_deref())
+}
+
+/// Call when the running trial has failed, before the reset: the next boot tells people `reason`.
+pub(crate) fn fail_trial(slot: SlotName, reason: &str) -> Result<(), String> {
+    let version = boot_files::manifest().map(|manifest| manifest.version.to_string()).unwrap_or_default();
+    reasons::fail_trial(slot, &version, reason).map_err(|trouble| trouble.to_string())
 }

@@ -1,0 +1,1 @@
+//! Network devices and addresses: netdevice(7), packet(7).
