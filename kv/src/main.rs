@@ -1,1 +1,29 @@
-fn main() {}
+//! hull-kv: the store of a Hull node, and a store with etcd's v3 API on any Linux machine.
+use std::process::ExitCode;
+
+use hull_kv::{
+    config::{Asked, Config},
+    serve::serve,
+};
+
+fn main() -> ExitCode {
+    let asked = Config::parse(std::env::args_os().skip(1), |name| std::env::var(name).ok());
+    let config = match asked {
+        Ok(Asked::Serve(config)) => config,
+        Ok(Asked::Print(text)) => {
+            println!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("hull-kv: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hull-kv: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,43 @@
-//! x
+//! The store as a pure state machine: revisions, transactions, leases, watches, alarms.
+//!
+//! No I/O, no clock, no randomness: entries of the replicated log come in through [`Store::apply`], in order, and the
+//! same entries give the same state on every member. Time is an argument ([`Instant`]) and only ever decides when the
+//! leader *proposes* that a lease ends; it is no part of the replicated state.
+//!
+//! Invariant: a revision never changes once it exists; compaction removes it whole.
+//! Invariant: the applied index moves together with the data it applied.
+#![forbid(unsafe_code)]
+
+mod alarm;
+mod apply;
+mod check;
+mod compare;
+mod delete;
+mod error;
+mod hash;
+mod history;
+mod index;
+mod keyrange;
+mod lease;
+pub mod limits;
+mod member;
+mod put;
+mod range;
+mod record;
+mod snapshot;
+mod store;
+mod txn;
+mod watch;
+
+pub use alarm::Alarms;
+pub use apply::{Outcome, Response};
+pub use check::{check_delete, check_put, check_range, check_txn};
+pub use error::{Code, Refused};
+pub use hash::KeyHash;
+pub use keyrange::KeyRange;
+pub use lease::{Instant, LeaseId, Lessor};
+pub use member::{Member, Members, Vote};
+pub use record::Revision;
+pub use snapshot::{Restore, RestoreError, SnapshotCursor};
+pub use store::{Applied, Scrub, Store, Usage};
+pub use watch::{Events, Filter, Previous, Pull, Rest, StreamId, WatchHub, WatchRefused, WatchSpec, Watcher};

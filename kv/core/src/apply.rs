@@ -1,0 +1,143 @@
+//! Takes the commands of the log, one by one, in order.
+use hull_kv_proto::{
+    etcdserverpb::{
+        AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeResponse,
+        LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+        PutRequest, PutResponse, TxnRequest, TxnResponse, alarm_request::AlarmAction, request_op::Request,
+    },
+    hullpb::{Command, command::Op},
+};
+
+use crate::{
+    error::Refused,
+    lease::Instant,
+    put::{Write, header},
+    store::{Applied, Store},
+};
+
+/// What a command answered.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each is the API's response of that name")]
+pub enum Response {
+    Put(PutResponse),
+    DeleteRange(DeleteRangeResponse),
+    Txn(TxnResponse),
+    Compaction(CompactionResponse),
+    LeaseGrant(LeaseGrantResponse),
+    LeaseRevoke(LeaseRevokeResponse),
+    Alarm(AlarmResponse),
+    /// Commands that only the members themselves propose.
+    Internal,
+}
+
+/// What became of a command, and who asked.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The member that proposed it.
+    pub member: u64,
+    /// The proposal's number at that member.
+    pub id: u64,
+    /// Its answer.
+    pub result: Result<Response, Refused>,
+}
+
+impl Store {
+    /// Applies one command. `now` starts the clock of a lease if this member leads; nothing replicated depends on it.
+    pub fn apply(&mut self, applied: Applied, command: Command, now: Instant) -> Outcome {
+        self.skip(applied);
+        let result = match command.op {
+            Some(op) => self.apply_op(op, now),
+            None => Ok(Response::Internal),
+        };
+        Outcome { member: command.member, id: command.id, result }
+    }
+
+    fn apply_op(&mut self, op: Op, now: Instant) -> Result<Response, Refused> {
+        if self.alarms.no_space() && takes_space(&op) {
+            return Err(Refused::NoSpace);
+        }
+        match op {
+            Op::Put(request) => self.apply_put(request).map(Response::Put),
+            Op::DeleteRange(request) => {
+                let mut write = Write::new(self);
+                let response = write.delete_range(&request);
+                write.finish();
+                Ok(Response::DeleteRange(response))
+            }
+            Op::Txn(request) => self.txn(request).map(Response::Txn),
+            Op::Compaction(request) => self.apply_compaction(&request).map(Response::Compaction),
+            Op::LeaseGrant(request) => self.apply_grant(&request, now).map(Response::LeaseGrant),
+            Op::LeaseRevoke(request) => self.apply_revoke(&request).map(Response::LeaseRevoke),
+            Op::LeaseCheckpoint(request) => {
+                self.apply_checkpoint(&request);
+                Ok(Response::Internal)
+            }
+            Op::Alarm(request) => Ok(Response::Alarm(self.apply_alarm(request))),
+            Op::MemberAttributes(attributes) => {
+                self.members.describe(attributes);
+                Ok(Response::Internal)
+            }
+        }
+    }
+
+    fn apply_put(&mut self, request: PutRequest) -> Result<PutResponse, Refused> {
+        if request.lease != 0 && !self.lessor.exists(request.lease) {
+            return Err(Refused::LeaseNotFound);
+        }
+        let mut write = Write::new(self);
+        let response = write.put(request);
+        write.finish();
+        response
+    }
+
+    fn apply_compaction(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, Refused> {
+        self.compact(request.revision)?;
+        Ok(CompactionResponse { header: Some(header(self.revision)) })
+    }
+
+    fn apply_grant(&mut self, request: &LeaseGrantRequest, now: Instant) -> Result<LeaseGrantResponse, Refused> {
+        let ttl = self.lessor.grant(request.id, request.ttl, now)?;
+        Ok(LeaseGrantResponse { header: Some(header(self.revision)), id: request.id, ttl, error: String::new() })
+    }
+
+    /// The lease ends and its keys with it, in one revision.
+    fn apply_revoke(&mut self, request: &LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Refused> {
+        let keys = self.lessor.remove(request.id)?;
+        let mut write = Write::new(self);
+        write.delete_keys(keys);
+        let revision = write.finish();
+        Ok(LeaseRevokeResponse { header: Some(header(revision)) })
+    }
+
+    fn apply_checkpoint(&mut self, request: &LeaseCheckpointRequest) {
+        for checkpoint in &request.checkpoints {
+            self.lessor.checkpoint(checkpoint.id, checkpoint.remaining_ttl);
+        }
+    }
+
+    fn apply_alarm(&mut self, request: AlarmRequest) -> AlarmResponse {
+        let alarms = match request.action() {
+            AlarmAction::Get => self.alarms.of_kind(request.alarm),
+            AlarmAction::Activate => vec![self.alarms.raise(request.member_id, request.alarm)],
+            AlarmAction::Deactivate => self.alarms.lower(request.member_id, request.alarm).into_iter().collect(),
+        };
+        AlarmResponse { header: Some(header(self.revision)), alarms }
+    }
+}
+
+/// Whether a command needs space, which the NOSPACE alarm refuses. Deletes, compaction and revoking give space back.
+fn takes_space(op: &Op) -> bool {
+    match op {
+        Op::Put(_) | Op::LeaseGrant(_) => true,
+        Op::Txn(request) => txn_puts(request),
+        _ => false,
+    }
+}
+
+fn txn_puts(request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).any(|op| match &op.request {
+        Some(Request::RequestPut(_)) => true,
+        Some(Request::RequestTxn(nested)) => txn_puts(nested),
+        _ => false,
+    })
+}

@@ -1,0 +1,51 @@
+//! Deleting keys, alone, inside a transaction, or because their lease ended.
+use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
+
+use crate::{
+    keyrange::KeyRange,
+    put::{Write, header},
+    record::{Key, Record},
+    store::Store,
+};
+
+impl Write<'_> {
+    /// Deletes every key of the range.
+    pub(crate) fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+        let range = KeyRange::new(&request.key, &request.range_end);
+        let at = self.read_revision();
+        let found: Vec<_> = self.store.index.range(&range, at).map(|(key, rev)| (Key::clone(key), rev)).collect();
+        let prev_kvs = if request.prev_kv {
+            found.iter().filter_map(|(_, rev)| self.store.history.get(*rev)).map(Record::to_kv).collect()
+        } else {
+            Vec::new()
+        };
+        for (key, rev) in &found {
+            let lease = self.store.history.get(*rev).map_or(0, |record| record.lease);
+            self.delete(key, lease);
+        }
+        DeleteRangeResponse {
+            header: Some(header(self.read_revision())),
+            deleted: i64::try_from(found.len()).unwrap_or(i64::MAX),
+            prev_kvs,
+        }
+    }
+
+    /// Deletes one key that exists.
+    fn delete(&mut self, key: &Key, lease: i64) {
+        let rev = self.next_rev();
+        self.store.append(key, Store::tombstone(rev));
+        self.store.hub.mark(key, rev.main);
+        if lease != 0 {
+            self.store.lessor.detach(lease, key);
+        }
+    }
+
+    /// Deletes the keys of a lease that is gone already.
+    pub(crate) fn delete_keys(&mut self, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            if self.store.lookup(&key, self.read_revision()).is_some() {
+                self.delete(&key, 0);
+            }
+        }
+    }
+}

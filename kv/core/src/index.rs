@@ -1,0 +1,169 @@
+//! Which revisions each key has: an ordered map from key to its changes, oldest first.
+//!
+//! etcd keeps generations (create to delete) for each key; here a deletion is a mark on its revision, which says the
+//! same in a third of the space.
+use std::collections::BTreeMap;
+
+use crate::{
+    keyrange::KeyRange,
+    record::{Change, Key, Revision},
+};
+
+/// One change of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    // The parts of a `Revision`, unpadded: it is what makes `Steps` 16 bytes.
+    main: i64,
+    sub: u32,
+    pub(crate) change: Change,
+}
+
+impl Step {
+    pub(crate) fn new(rev: Revision, change: Change) -> Self {
+        Self { main: rev.main, sub: rev.sub, change }
+    }
+
+    pub(crate) fn rev(&self) -> Revision {
+        Revision { main: self.main, sub: self.sub }
+    }
+}
+
+/// The changes of one key; most keys have one.
+#[derive(Debug)]
+enum Steps {
+    One(Step),
+    #[expect(clippy::box_collection, reason = "a thin pointer keeps the common case at 16 bytes")]
+    Many(Box<Vec<Step>>),
+}
+
+const _: () = assert!(size_of::<Steps>() == 16, "the niche in Change holds the tag");
+
+impl Steps {
+    fn as_slice(&self) -> &[Step] {
+        match self {
+            Self::One(step) => std::slice::from_ref(step),
+            Self::Many(steps) => steps,
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        match self {
+            Self::One(first) => *self = Self::Many(Box::new(vec![*first, step])),
+            Self::Many(steps) => steps.push(step),
+        }
+    }
+
+    /// The newest change at or before `at`.
+    fn newest(&self, at: i64) -> Option<Step> {
+        let steps = self.as_slice();
+        match steps {
+            [.., last] if last.main <= at => Some(*last),
+            _ => steps[..steps.partition_point(|step| step.main <= at)].last().copied(),
+        }
+    }
+}
+
+/// The ordered map of keys.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    keys: BTreeMap<Key, Steps>,
+    live: usize,
+}
+
+impl Index {
+    /// Adds the newest change of a key and answers the shared key bytes.
+    pub(crate) fn push(&mut self, key: &[u8], step: Step) -> Key {
+        // One lookup for a known key; the shared bytes come from the map.
+        let bounds = (std::ops::Bound::Included(key), std::ops::Bound::Included(key));
+        if let Some((known, steps)) = self.keys.range_mut::<[u8], _>(bounds).next() {
+            let was_live = steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
+            match (was_live, step.change) {
+                (true, Change::Tombstone) => self.live -= 1,
+                (false, Change::Put) => self.live += 1,
+                _ => {}
+            }
+            steps.push(step);
+            return Key::clone(known);
+        }
+        let key: Key = key.into();
+        self.live += usize::from(step.change == Change::Put);
+        self.keys.insert(Key::clone(&key), Steps::One(step));
+        key
+    }
+
+    /// The revision under which `key` exists at `at`.
+    pub(crate) fn get(&self, key: &[u8], at: i64) -> Option<Revision> {
+        let step = self.keys.get(key)?.newest(at)?;
+        (step.change == Change::Put).then_some(step.rev())
+    }
+
+    /// Keys of a range that exist at `at`, in key order.
+    pub(crate) fn range<'a>(&'a self, range: &'a KeyRange, at: i64) -> impl Iterator<Item = (&'a Key, Revision)> {
+        range.bounds().into_iter().flat_map(move |bounds| self.keys.range::<[u8], _>(bounds)).filter_map(
+            move |(key, steps)| {
+                let step = steps.newest(at)?;
+                (step.change == Change::Put).then_some((key, step.rev()))
+            },
+        )
+    }
+
+    /// Number of keys that exist now.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Whether a change survives a compaction at `at`: it is newer, or it is what its key is at `at`. The deletion at
+    /// exactly `at` stays, so that a watch from there still sees it.
+    fn survives(step: Step, newest: Option<Step>, at: i64) -> bool {
+        step.main > at
+            || newest.is_some_and(|n| n.rev() == step.rev() && (step.change == Change::Put || step.main == at))
+    }
+
+    /// Forgets what a compaction at `at` removes from one key. Doing it twice changes nothing.
+    pub(crate) fn compact_key(&mut self, key: &[u8], at: i64) {
+        let Some(steps) = self.keys.get_mut(key) else { return };
+        let newest = steps.newest(at);
+        match steps {
+            Steps::One(step) => {
+                if !Self::survives(*step, newest, at) {
+                    self.keys.remove(key);
+                }
+            }
+            Steps::Many(all) => {
+                all.retain(|step| Self::survives(*step, newest, at));
+                match all.as_slice() {
+                    [] => drop(self.keys.remove(key)),
+                    [only] => *steps = Steps::One(*only),
+                    _ if all.len() * 2 < all.capacity() => all.shrink_to_fit(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Whether this change of this key is still known.
+    pub(crate) fn knows(&self, key: &[u8], rev: Revision) -> bool {
+        self.keys.get(key).is_some_and(|steps| steps.as_slice().binary_search_by_key(&rev, |step| step.rev()).is_ok())
+    }
+
+    /// Whether a change is what a compaction at `at` would leave of its key (etcd's `Keep`).
+    pub(crate) fn kept_at(&self, key: &[u8], rev: Revision, at: i64) -> bool {
+        self.keys
+            .get(key)
+            .and_then(|steps| steps.newest(at))
+            .is_some_and(|newest| newest.rev() == rev && newest.change == Change::Put)
+    }
+
+    /// Whether any key has a change at or before `at` that a compaction there would keep.
+    pub(crate) fn keeps_any(&self, at: i64) -> bool {
+        self.keys.values().any(|steps| steps.newest(at).is_some_and(|newest| newest.change == Change::Put))
+    }
+}
+
+impl Index {
+    /// Changes of one key from revision `since` on.
+    pub(crate) fn steps_since(&self, key: &[u8], since: i64) -> &[Step] {
+        let steps = self.keys.get(key).map(Steps::as_slice).unwrap_or_default();
+        &steps[steps.partition_point(|step| step.main < since)..]
+    }
+}

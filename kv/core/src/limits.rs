@@ -1,0 +1,23 @@
+//! Numbers of the state machine, each with its unit and reason. All members must agree on those marked "replicated".
+
+/// Shortest time to live of a lease (seconds, replicated). etcd's: one and a half election time-outs, rounded up.
+pub const MIN_LEASE_SECONDS: i64 = 2;
+
+/// Longest time to live of a lease (seconds, replicated). etcd's `MaxLeaseTTL`.
+pub const MAX_LEASE_SECONDS: i64 = 9_000_000_000;
+
+/// Operations a transaction may hold at each level unless configured otherwise. etcd's `--max-txn-ops`.
+pub const MAX_TXN_OPS: usize = 128;
+
+/// Revision records in one chunk of the history: small enough that removing from the middle is cheap, large enough that
+/// the list of chunks stays in cache (2,000 chunks for a million keys).
+pub const HISTORY_CHUNK: usize = 512;
+
+/// Bytes a snapshot part aims at: one read of it is cheap, and its checksum covers little.
+pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
+
+/// What a key-value pair is charged for beyond key and value (bytes). etcd's `kvOverhead`.
+pub const KV_OVERHEAD: usize = 256;
+
+const _: () = assert!(MIN_LEASE_SECONDS > 0 && MIN_LEASE_SECONDS < MAX_LEASE_SECONDS);
+const _: () = assert!(HISTORY_CHUNK >= 2);

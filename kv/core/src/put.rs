@@ -1,0 +1,80 @@
+//! Writing a key, alone or inside a transaction.
+use hull_kv_proto::etcdserverpb::{PutRequest, PutResponse, ResponseHeader};
+
+use crate::{
+    error::Refused,
+    record::{Change, Key, Record, Revision},
+    store::Store,
+};
+
+/// The changes of one log entry: all get the same revision, numbered within.
+#[derive(Debug)]
+pub(crate) struct Write<'a> {
+    pub(crate) store: &'a mut Store,
+    changes: u32,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn new(store: &'a mut Store) -> Self {
+        Self { store, changes: 0 }
+    }
+
+    /// The revision that the changes get.
+    fn main(&self) -> i64 {
+        self.store.revision + 1
+    }
+
+    /// The revision that reads within this transaction see: its own changes as soon as there are any.
+    pub(crate) fn read_revision(&self) -> i64 {
+        self.store.revision + i64::from(self.changes > 0)
+    }
+
+    pub(crate) fn next_rev(&mut self) -> Revision {
+        let rev = Revision { main: self.main(), sub: self.changes };
+        self.changes += 1;
+        rev
+    }
+
+    /// Makes the changes current; answers the revision.
+    pub(crate) fn finish(self) -> i64 {
+        if self.changes > 0 {
+            self.store.revision += 1;
+        }
+        self.store.revision
+    }
+
+    /// Writes one key.
+    pub(crate) fn put(&mut self, request: PutRequest) -> Result<PutResponse, Refused> {
+        let previous = self.store.lookup(&request.key, self.read_revision());
+        if (request.ignore_value || request.ignore_lease) && previous.is_none() {
+            return Err(Refused::KeyNotFound);
+        }
+        let lease = match previous {
+            Some(old) if request.ignore_lease => old.lease,
+            _ => request.lease,
+        };
+        let value = match previous {
+            Some(old) if request.ignore_value => old.value.clone(),
+            _ => Box::from(&*request.value),
+        };
+        let (create, version) = previous.map_or((self.main(), 1), |old| (old.create, old.version + 1));
+        let old_lease = previous.map_or(0, |old| old.lease);
+        let prev_kv = previous.filter(|_| request.prev_kv).map(Record::to_kv);
+        let rev = self.next_rev();
+        let record = Record { rev, change: Change::Put, create, version, lease, key: Key::from([]), value };
+        let key = self.store.append(&request.key, record);
+        self.store.hub.mark(&key, rev.main);
+        if old_lease != 0 && old_lease != lease {
+            self.store.lessor.detach(old_lease, &key);
+        }
+        if lease != 0 {
+            self.store.lessor.attach(lease, key);
+        }
+        Ok(PutResponse { header: Some(header(rev.main)), prev_kv })
+    }
+}
+
+/// A header that says the revision; the shell adds cluster, member and term to the outermost one.
+pub(crate) fn header(revision: i64) -> ResponseHeader {
+    ResponseHeader { revision, ..ResponseHeader::default() }
+}

@@ -1,0 +1,132 @@
+//! Reading keys: which ones, as of which revision, in which order, how many.
+use hull_kv_proto::{
+    etcdserverpb::{
+        RangeRequest, RangeResponse,
+        range_request::{SortOrder, SortTarget},
+    },
+    mvccpb::KeyValue,
+};
+
+use crate::{
+    error::Refused,
+    keyrange::KeyRange,
+    put::header,
+    record::{Record, Revision},
+    store::Store,
+};
+
+impl Store {
+    /// Answers a range request from the current state.
+    ///
+    /// # Errors
+    /// The revision is compacted or in the future.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Refused> {
+        self.range_at(request, self.revision)
+    }
+
+    /// Checks a revision that a request names against what there is; 0 and below mean the current one.
+    pub(crate) fn read_at(&self, asked: i64, current: i64) -> Result<i64, Refused> {
+        if asked > current {
+            return Err(Refused::FutureRevision);
+        }
+        let at = if asked <= 0 { current } else { asked };
+        if at < self.compacted { Err(Refused::Compacted) } else { Ok(at) }
+    }
+
+    /// Answers a range request where the newest visible revision is `current` (a transaction sees its own changes).
+    pub(crate) fn range_at(&self, request: &RangeRequest, current: i64) -> Result<RangeResponse, Refused> {
+        let at = self.read_at(request.revision, current)?;
+        let range = KeyRange::new(&request.key, &request.range_end);
+        let mut response = RangeResponse { header: Some(header(current)), ..RangeResponse::default() };
+        if request.count_only {
+            response.count = count(self.index.range(&range, at).count());
+            return Ok(response);
+        }
+        let limit = usize::try_from(request.limit).unwrap_or(0);
+        let order = Order::of(request);
+        let filters = Filters::of(request);
+        let mut found: Vec<Revision> = Vec::new();
+        let mut total = 0;
+        // Without sorting or filtering, one more than the limit is all that "more" needs; the rest is only counted.
+        let enough =
+            if matches!(order, Order::AsFound) && filters.none() && limit > 0 { limit + 1 } else { usize::MAX };
+        for (_, rev) in self.index.range(&range, at) {
+            total += 1;
+            if found.len() < enough {
+                found.push(rev);
+            }
+        }
+        let mut records: Vec<&Record> =
+            found.into_iter().filter_map(|rev| self.history.get(rev)).filter(|record| filters.pass(record)).collect();
+        order.sort(&mut records);
+        if limit > 0 && records.len() > limit {
+            records.truncate(limit);
+            response.more = true;
+        }
+        response.count = count(total);
+        let show: fn(&Record) -> KeyValue = if request.keys_only { Record::to_kv_without_value } else { Record::to_kv };
+        response.kvs = records.into_iter().map(show).collect();
+        Ok(response)
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The revision bounds of a request; 0 is no bound.
+struct Filters {
+    mods: (i64, i64),
+    creates: (i64, i64),
+}
+
+impl Filters {
+    fn of(request: &RangeRequest) -> Self {
+        Self {
+            mods: (request.min_mod_revision, request.max_mod_revision),
+            creates: (request.min_create_revision, request.max_create_revision),
+        }
+    }
+
+    fn none(&self) -> bool {
+        self.mods == (0, 0) && self.creates == (0, 0)
+    }
+
+    fn pass(&self, record: &Record) -> bool {
+        let within = |(min, max): (i64, i64), value: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
+        within(self.mods, record.rev.main) && within(self.creates, record.create)
+    }
+}
+
+/// In which order the answer lists keys.
+enum Order {
+    /// By key, ascending, which is how the index yields them.
+    AsFound,
+    By(SortTarget, SortOrder),
+}
+
+impl Order {
+    /// etcd's rule: a target other than the key without an order sorts ascending.
+    fn of(request: &RangeRequest) -> Self {
+        match (request.sort_target(), request.sort_order()) {
+            (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => Self::AsFound,
+            (target, SortOrder::None) => Self::By(target, SortOrder::Ascend),
+            (target, order) => Self::By(target, order),
+        }
+    }
+
+    fn sort(&self, records: &mut [&Record]) {
+        let Self::By(target, order) = self else { return };
+        let compare = |a: &&Record, b: &&Record| match target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create.cmp(&b.create),
+            SortTarget::Mod => a.rev.main.cmp(&b.rev.main),
+            SortTarget::Value => a.value.cmp(&b.value),
+        };
+        match order {
+            SortOrder::Descend => records.sort_by(|a, b| compare(b, a)),
+            _ => records.sort_by(compare),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The KV service: Range, Put, DeleteRange, Txn, Compact.
+use hull_kv_core::{Response as Answer, Store, check_delete, check_put, check_range, check_txn};
+use hull_kv_proto::{
+    etcdserverpb::{
+        CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+        RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, kv_server::Kv, request_op::Request as Op,
+    },
+    hullpb::command::Op as Command,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Api, refused};
+use crate::{lock::read, metrics::count};
+
+/// What the state machine answered to another command than was asked: a mistake in this program.
+pub(super) fn mismatch() -> Status {
+    Status::internal("the state machine answered another command; please report this")
+}
+
+impl Api {
+    pub(crate) async fn range_local(&self, request: &RangeRequest) -> Result<RangeResponse, Status> {
+        check_range(request).map_err(refused)?;
+        if !request.serializable {
+            self.linearize().await?;
+        }
+        count(&self.shared.metrics.ranges);
+        let store = read(&self.shared.store);
+        let mut response = store.range(request).map_err(refused)?;
+        response.header = response.header.map(|header| self.header_of(&store, header.revision));
+        Ok(response)
+    }
+
+    pub(crate) async fn put_logged(&self, request: PutRequest) -> Result<PutResponse, Status> {
+        check_put(&request).map_err(refused)?;
+        count(&self.shared.metrics.puts);
+        let Answer::Put(mut response) = self.propose(Command::Put(request)).await? else { return Err(mismatch()) };
+        self.fill(&mut response.header);
+        Ok(response)
+    }
+
+    pub(crate) async fn delete_logged(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
+        check_delete(&request).map_err(refused)?;
+        count(&self.shared.metrics.deletes);
+        let Answer::DeleteRange(mut response) = self.propose(Command::DeleteRange(request)).await? else {
+            return Err(mismatch());
+        };
+        self.fill(&mut response.header);
+        Ok(response)
+    }
+
+    pub(crate) async fn txn_either(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
+        check_txn(&request, self.max_txn_ops).map_err(refused)?;
+        count(&self.shared.metrics.txns);
+        let mut response = if Store::is_read_only(&request) {
+            if !serializable(&request) {
+                self.linearize().await?;
+            }
+            read(&self.shared.store).read_txn(&request).map_err(refused)?
+        } else {
+            match self.propose(Command::Txn(request)).await? {
+                Answer::Txn(response) => response,
+                _ => return Err(mismatch()),
+            }
+        };
+        self.fill(&mut response.header);
+        Ok(response)
+    }
+}
+
+/// Whether every read of a transaction is content with what this member has.
+fn serializable(request: &TxnRequest) -> bool {
+    let relaxed = |op: &RequestOp| matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable);
+    request.success.iter().chain(&request.failure).all(relaxed)
+}
+
+#[tonic::async_trait]
+impl Kv for Api {
+    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        Ok(Response::new(self.range_local(request.get_ref()).await?))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        Ok(Response::new(self.put_logged(request.into_inner()).await?))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        Ok(Response::new(self.delete_logged(request.into_inner()).await?))
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        Ok(Response::new(self.txn_either(request.into_inner()).await?))
+    }
+
+    async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
+        let physical = request.get_ref().physical;
+        let Answer::Compaction(mut response) = self.propose(Command::Compaction(request.into_inner())).await? else {
+            return Err(mismatch());
+        };
+        if physical {
+            self.shrink().await?;
+        }
+        self.fill(&mut response.header);
+        Ok(Response::new(response))
+    }
+}

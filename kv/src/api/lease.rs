@@ -1,0 +1,111 @@
+//! The Lease service. Keep-alives are answered from the leader's memory; only grants and ends go through the log.
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use hull_kv_core::Response as Answer;
+use hull_kv_proto::{
+    etcdserverpb::{
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
+        LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
+        LeaseTimeToLiveResponse, lease_server::Lease,
+    },
+    hullpb::command::Op as Command,
+};
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Api, fresh_id, kv::mismatch};
+use crate::lock::{read, write};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Api {
+    fn keep_alive(&self, id: i64) -> LeaseKeepAliveResponse {
+        let now = self.shared.now();
+        let mut store = write(&self.shared.store);
+        // The revision is read before renewing, so that no answer claims a renewal after the lease's end.
+        let header = Some(self.header_of(&store, store.revision()));
+        let ttl = store.lessor_mut().renew(id, now).unwrap_or(0);
+        LeaseKeepAliveResponse { header, id, ttl }
+    }
+}
+
+#[tonic::async_trait]
+impl Lease for Api {
+    type LeaseKeepAliveStream = Answers<LeaseKeepAliveResponse>;
+
+    async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
+        let mut request = request.into_inner();
+        while request.id == 0 {
+            request.id = Some(fresh_id()).filter(|id| !read(&self.shared.store).lessor().exists(*id)).unwrap_or(0);
+        }
+        let Answer::LeaseGrant(mut response) = self.propose(Command::LeaseGrant(request)).await? else {
+            return Err(mismatch());
+        };
+        self.fill(&mut response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let Answer::LeaseRevoke(mut response) = self.propose(Command::LeaseRevoke(request.into_inner())).await? else {
+            return Err(mismatch());
+        };
+        self.fill(&mut response.header);
+        Ok(Response::new(response))
+    }
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let api = self.clone();
+        let answers = request.into_inner().map(move |request| {
+            let request = request?;
+            if !api.shared.leads() {
+                return Err(Status::unavailable("etcdserver: no leader"));
+            }
+            Ok(api.keep_alive(request.id))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        self.linearize().await?;
+        let request = request.into_inner();
+        let now = self.shared.now();
+        let store = read(&self.shared.store);
+        let mut response = LeaseTimeToLiveResponse {
+            header: Some(self.header_of(&store, store.revision())),
+            id: request.id,
+            ttl: -1,
+            ..LeaseTimeToLiveResponse::default()
+        };
+        if let Some((left, granted, keys)) = store.lessor().time_to_live(request.id, now) {
+            response.ttl = left;
+            response.granted_ttl = granted;
+            if request.keys {
+                response.keys = keys.map(Bytes::copy_from_slice).collect();
+            }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        _request: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        self.linearize().await?;
+        let store = read(&self.shared.store);
+        Ok(Response::new(LeaseLeasesResponse {
+            header: Some(self.header_of(&store, store.revision())),
+            leases: store.lessor().ids().into_iter().map(|id| LeaseStatus { id }).collect(),
+        }))
+    }
+}

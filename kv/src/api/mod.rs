@@ -1,0 +1,109 @@
+//! etcd's services over the store. gRPC, the JSON gateway and `/kv/<key>` all end in the methods here.
+mod cluster;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod status;
+mod watch;
+mod watch_stream;
+
+use std::{
+    sync::{Arc, atomic::Ordering, mpsc::Sender},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
+use hull_kv_core::{Response, Store};
+use hull_kv_proto::{etcdserverpb::ResponseHeader, hullpb::command::Op};
+pub(crate) use status::refused;
+use tokio::sync::oneshot;
+use tonic::Status;
+pub(crate) use watch_stream::Wait;
+
+use crate::{
+    driver::{Failed, thread::Input},
+    limits::REQUEST_TIMEOUT,
+    lock::read,
+    shared::Shared,
+};
+
+/// The version that clients' feature checks see: what of etcd's API is here.
+pub const SERVER_VERSION: &str = "3.5.21";
+/// The version of the cluster: etcd says major and minor only.
+pub const CLUSTER_VERSION: &str = "3.5.0";
+
+/// The services; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub(crate) shared: Arc<Shared>,
+    inputs: Sender<Input>,
+    max_txn_ops: usize,
+}
+
+impl Api {
+    /// Services over a running driver.
+    pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, max_txn_ops: usize) -> Self {
+        Self { shared, inputs, max_txn_ops }
+    }
+
+    /// Puts a command through the log; answers once it is durable and applied.
+    async fn propose(&self, op: Op) -> Result<Response, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Propose(op, reply)).map_err(|_| status::failed(Failed::Stopped))?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result.map_err(status::failed),
+            Ok(Err(_)) => Err(status::failed(Failed::Stopped)),
+            Err(_) => Err(status::failed(Failed::TimedOut)),
+        }
+    }
+
+    /// Returns once a read of the local store sees every write acknowledged before the call.
+    ///
+    /// A member that is alone in its cluster has applied everything that was acknowledged, because nobody else could
+    /// have acknowledged anything. With several members this is where raft's ReadIndex goes.
+    async fn linearize(&self) -> Result<(), Status> {
+        if !self.shared.leads() {
+            return Err(status::failed(Failed::NoLeader));
+        }
+        debug_assert!(read(&self.shared.store).members().only(self.shared.member), "one member has no peers to ask");
+        Ok(())
+    }
+
+    /// Completes a response's header, which the state machine filled with the revision only.
+    fn header(&self, revision: i64) -> ResponseHeader {
+        self.header_of(&read(&self.shared.store), revision)
+    }
+
+    fn header_of(&self, store: &Store, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: store.cluster_id(),
+            member_id: self.shared.member,
+            revision,
+            raft_term: self.shared.standing.term.load(Ordering::Acquire),
+        }
+    }
+
+    /// Completes a header in place.
+    fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |header| header.revision);
+        *header = Some(self.header(revision));
+    }
+
+    /// Has the driver take a snapshot; returns once it is durable.
+    async fn shrink(&self) -> Result<(), Status> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Shrink(reply)).map_err(|_| status::failed(Failed::Stopped))?;
+        answer.await.map_err(|_| status::failed(Failed::Stopped))
+    }
+}
+
+/// A number nobody used before, for leases without one: the clock's nanoseconds, mixed so that neighbours differ.
+fn fresh_id() -> i64 {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    // SplitMix64's finisher: a bijection, so different instants stay different.
+    let mut x = nanos.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) & i64::MAX as u64).max(1) as i64
+}

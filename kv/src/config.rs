@@ -1,0 +1,197 @@
+//! Flags and environment, under etcd's names wherever etcd has the setting.
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use hull_kv_core::limits::MAX_TXN_OPS;
+
+use crate::http::Address;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `--name`
+    pub name: String,
+    /// `--data-dir`
+    pub data_dir: PathBuf,
+    /// `--listen-client-urls` and `--socket`
+    pub listen: Vec<Address>,
+    /// `--advertise-client-urls`
+    pub advertise_client_urls: Vec<String>,
+    /// `--initial-advertise-peer-urls`
+    pub peer_urls: Vec<String>,
+    /// `--initial-cluster-token`
+    pub cluster_token: String,
+    /// `--max-txn-ops`
+    pub max_txn_ops: usize,
+}
+
+/// What the command line asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Serve.
+    Serve(Box<Config>),
+    /// Print this and end.
+    Print(String),
+}
+
+/// A flag or variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; --help lists what there is", self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One setting: its flag, its variable, its default, and what it is.
+struct Setting {
+    flag: &'static str,
+    variable: &'static str,
+    default: &'static str,
+    help: &'static str,
+}
+
+const SETTINGS: [Setting; 8] = [
+    Setting { flag: "name", variable: "ETCD_NAME", default: "default", help: "human name of this member" },
+    Setting {
+        flag: "data-dir",
+        variable: "ETCD_DATA_DIR",
+        default: "",
+        help: "folder of log and snapshots (default NAME.hull)",
+    },
+    Setting {
+        flag: "listen-client-urls",
+        variable: "ETCD_LISTEN_CLIENT_URLS",
+        default: "http://localhost:2379",
+        help: "where to listen, comma-separated http://ip:port",
+    },
+    Setting {
+        flag: "socket",
+        variable: "HULL_KV_SOCKET",
+        default: "",
+        help: "unix socket to listen on as well, open to everyone on the machine",
+    },
+    Setting {
+        flag: "advertise-client-urls",
+        variable: "ETCD_ADVERTISE_CLIENT_URLS",
+        default: "",
+        help: "where clients reach this member (default: where it listens)",
+    },
+    Setting {
+        flag: "initial-advertise-peer-urls",
+        variable: "ETCD_INITIAL_ADVERTISE_PEER_URLS",
+        default: "http://localhost:2380",
+        help: "where peers reach this member; part of its identity",
+    },
+    Setting {
+        flag: "initial-cluster-token",
+        variable: "ETCD_INITIAL_CLUSTER_TOKEN",
+        default: "etcd-cluster",
+        help: "tells this cluster from others; part of its identity",
+    },
+    Setting {
+        flag: "max-txn-ops",
+        variable: "ETCD_MAX_TXN_OPS",
+        default: "128",
+        help: "operations that a transaction may hold",
+    },
+];
+
+impl Config {
+    /// From arguments (without the program's name) and a look-up of environment variables. Flags win.
+    ///
+    /// # Errors
+    /// An unknown flag, or a value that makes no sense.
+    pub fn parse(
+        args: impl IntoIterator<Item = std::ffi::OsString>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Asked, ConfigError> {
+        let mut values: Vec<Option<String>> = SETTINGS.iter().map(|setting| variable(setting.variable)).collect();
+        let mut parser = lexopt::Parser::from_args(args);
+        while let Some(argument) = parser.next().map_err(|error| ConfigError(error.to_string()))? {
+            match argument {
+                lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Asked::Print(help())),
+                lexopt::Arg::Long("version") => {
+                    return Ok(Asked::Print(format!(
+                        "hull-kv Version: {}\netcd API: {}",
+                        env!("CARGO_PKG_VERSION"),
+                        crate::api::SERVER_VERSION
+                    )));
+                }
+                lexopt::Arg::Long(flag) => {
+                    let at = SETTINGS.iter().position(|setting| setting.flag == flag);
+                    let at = at.ok_or_else(|| ConfigError(format!("unknown flag --{flag}")))?;
+                    let value = parser.value().map_err(|error| ConfigError(error.to_string()))?;
+                    values[at] = Some(value.to_string_lossy().into_owned());
+                }
+                other => return Err(ConfigError(other.unexpected().to_string())),
+            }
+        }
+        let get = |flag: &str| {
+            let at = SETTINGS.iter().position(|setting| setting.flag == flag).unwrap_or_default();
+            values[at].clone().filter(|value| !value.is_empty()).unwrap_or_else(|| SETTINGS[at].default.to_owned())
+        };
+        Self::from_values(get).map(|config| Asked::Serve(Box::new(config)))
+    }
+
+    fn from_values(get: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
+        let name = get("name");
+        let data_dir = Some(get("data-dir")).filter(|dir| !dir.is_empty()).unwrap_or_else(|| format!("{name}.hull"));
+        let mut listen = split(&get("listen-client-urls")).map(|url| tcp(&url)).collect::<Result<Vec<_>, _>>()?;
+        let mut advertise: Vec<String> = split(&get("advertise-client-urls")).collect();
+        if advertise.is_empty() {
+            advertise = listen.iter().map(ToString::to_string).collect();
+        }
+        let socket = get("socket");
+        if !socket.is_empty() {
+            listen.push(Address::Unix(socket.into()));
+        }
+        let ops = get("max-txn-ops");
+        Ok(Self {
+            name,
+            data_dir: data_dir.into(),
+            listen,
+            advertise_client_urls: advertise,
+            peer_urls: split(&get("initial-advertise-peer-urls")).collect(),
+            cluster_token: get("initial-cluster-token"),
+            max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
+                ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
+            })?,
+        })
+    }
+}
+
+fn split(list: &str) -> impl Iterator<Item = String> {
+    list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect::<Vec<_>>().into_iter()
+}
+
+/// `http://ip:port`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
+fn tcp(url: &str) -> Result<Address, ConfigError> {
+    let wrong = |why: &str| ConfigError(format!("--listen-client-urls {url}: {why}"));
+    if url.starts_with("https://") {
+        return Err(wrong("TLS is not in this version; use http:// on a loopback or otherwise trusted address"));
+    }
+    let rest = url.strip_prefix("http://").ok_or_else(|| wrong("http://ip:port was expected"))?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let rest = rest.strip_prefix("localhost:").map_or_else(|| rest.to_owned(), |port| format!("127.0.0.1:{port}"));
+    rest.parse::<SocketAddr>()
+        .map(Address::Tcp)
+        .map_err(|_| wrong("http://ip:port was expected; names are not looked up"))
+}
+
+fn help() -> String {
+    let mut text = String::from("hull-kv: Hull's store, with etcd's v3 API\n\nUsage: hull-kv [--FLAG VALUE]...\n\n");
+    for setting in &SETTINGS {
+        text.push_str(&format!("  --{:<28} {}\n  {:<30} {}", setting.flag, setting.help, "", setting.variable));
+        if !setting.default.is_empty() {
+            text.push_str(&format!(", default {}", setting.default));
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\nThe member tells readiness to $NOTIFY_SOCKET (sd_notify) and stops cleanly on SIGTERM and SIGINT.",
+    );
+    text
+}

@@ -1,0 +1,161 @@
+//! A folder in memory that knows what a power cut would leave: for tests and simulation.
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::{Append, Disk};
+
+/// A file: what is there now, and how much of it is on stable storage.
+#[derive(Debug, Clone, Default)]
+struct MemoryFile {
+    bytes: Vec<u8>,
+    synced: usize,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    now: BTreeMap<String, MemoryFile>,
+    /// Names on stable storage.
+    synced_names: Vec<String>,
+    free: Option<u64>,
+    syncs: u64,
+}
+
+/// A folder in memory; clones are the same folder.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDisk {
+    files: Arc<Mutex<Files>>,
+}
+
+impl MemoryDisk {
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What a power cut leaves: of every file its synced bytes and as many of the others as `kept` answers, given the
+    /// file's name and the number of bytes at risk. The clone is a disk of its own.
+    #[must_use]
+    pub fn after_power_cut(&self, mut kept: impl FnMut(&str, usize) -> usize) -> Self {
+        let files = self.files();
+        let mut after = Files::default();
+        for (name, file) in files.now.iter().filter(|(name, _)| files.synced_names.contains(name)) {
+            let at_risk = file.bytes.len() - file.synced;
+            let length = file.synced + kept(name, at_risk).min(at_risk);
+            after.now.insert(name.clone(), MemoryFile { bytes: file.bytes[..length].to_vec(), synced: length });
+            after.synced_names.push(name.clone());
+        }
+        Self { files: Arc::new(Mutex::new(after)) }
+    }
+
+    /// Changes the bytes of a file behind everyone's back.
+    pub fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(file) = self.files().now.get_mut(name) {
+            change(&mut file.bytes);
+            file.synced = file.bytes.len();
+        }
+    }
+
+    /// Limits how many more bytes can be written; `None`: no limit.
+    pub fn set_free(&self, free: Option<u64>) {
+        self.files().free = free;
+    }
+
+    /// How often a file was synced.
+    pub fn syncs(&self) -> u64 {
+        self.files().syncs
+    }
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
+}
+
+impl Disk for MemoryDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files().now.keys().cloned().collect())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.files().now.get(name).map(|file| file.bytes.clone()).ok_or_else(|| missing(name))
+    }
+
+    fn reader(&self, name: &str) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(io::Cursor::new(self.read(name)?)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+        self.files().now.insert(name.to_owned(), MemoryFile::default());
+        Ok(Box::new(MemoryAppend { disk: self.clone(), name: name.to_owned() }))
+    }
+
+    fn append(&self, name: &str, length: u64) -> io::Result<Box<dyn Append>> {
+        let mut file = MemoryAppend { disk: self.clone(), name: name.to_owned() };
+        file.cut(length)?;
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut files = self.files();
+        let file = files.now.remove(from).ok_or_else(|| missing(from))?;
+        files.now.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files().now.remove(name).map(drop).ok_or_else(|| missing(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut files = self.files();
+        files.synced_names = files.now.keys().cloned().collect();
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.files().free.unwrap_or(u64::MAX))
+    }
+
+    fn display(&self, name: &str) -> String {
+        format!("memory:{name}")
+    }
+}
+
+struct MemoryAppend {
+    disk: MemoryDisk,
+    name: String,
+}
+
+impl MemoryAppend {
+    fn with<T>(&self, act: impl FnOnce(&mut MemoryFile) -> T) -> io::Result<T> {
+        self.disk.files().now.get_mut(&self.name).map(act).ok_or_else(|| missing(&self.name))
+    }
+}
+
+impl Append for MemoryAppend {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let room = {
+            let mut files = self.disk.files();
+            let room =
+                files.free.map_or(bytes.len(), |free| bytes.len().min(usize::try_from(free).unwrap_or(usize::MAX)));
+            files.free = files.free.map(|free| free - room as u64);
+            room
+        };
+        self.with(|file| file.bytes.extend_from_slice(&bytes[..room]))?;
+        if room < bytes.len() { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.files().syncs += 1;
+        self.with(|file| file.synced = file.bytes.len())
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.with(|file| {
+            file.bytes.truncate(length);
+            file.synced = file.bytes.len();
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! What the log and the snapshots need of a file system, so that tests can put a faulty one in its place.
+use std::io;
+
+mod memory;
+mod real;
+
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
+
+/// One folder of files.
+pub trait Disk: Send + Sync {
+    /// Names of all files, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// The whole content of a file.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Opens a file for reading piece by piece.
+    fn reader(&self, name: &str) -> io::Result<Box<dyn io::Read + Send>>;
+    /// Creates an empty file for appending; an older one of that name is gone.
+    fn create(&self, name: &str) -> io::Result<Box<dyn Append>>;
+    /// Opens a file for appending after its first `length` bytes, the rest is cut.
+    fn append(&self, name: &str, length: u64) -> io::Result<Box<dyn Append>>;
+    /// Gives a file another name, atomically; an older one of that name is gone.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals survive a power cut.
+    fn sync_names(&self) -> io::Result<()>;
+    /// Bytes that this process can still write.
+    fn free_bytes(&self) -> io::Result<u64>;
+    /// What a person calls this file.
+    fn display(&self, name: &str) -> String;
+}
+
+/// A file that grows at its end.
+pub trait Append: Send {
+    /// Writes all of `bytes` at the end.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes everything written so far survive a power cut (fdatasync(2)).
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts the file to its first `length` bytes and goes on from there.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}

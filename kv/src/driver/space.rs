@@ -1,0 +1,113 @@
+//! Room on the disk: refuses writes before it is gone, so that deletes and compactions still fit.
+use std::{io, time::Duration};
+
+use hull_kv_proto::{
+    etcdserverpb::{RequestOp, request_op::Request},
+    hullpb::command::Op,
+};
+
+use crate::{
+    disk::Disk,
+    limits::{LOW_SPACE_BYTES, SPACE_CHECK_BYTES},
+};
+
+/// How long a write that found no room waits for some.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Whether there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// Low, and the alarm was not raised yet.
+    Low,
+    /// Low, and the alarm is on its way.
+    Alarmed,
+}
+
+/// Watches the room on one disk.
+#[derive(Debug)]
+pub(super) struct Space {
+    room: Room,
+    since_look: u64,
+    low: u64,
+}
+
+impl Space {
+    /// Looks at the disk for the first time. On a small disk, a tenth of what is free at the start is kept back.
+    pub(super) fn new(disk: &dyn Disk) -> Self {
+        let free = disk.free_bytes().unwrap_or(u64::MAX);
+        let mut space = Self { room: Room::Enough, since_look: 0, low: LOW_SPACE_BYTES.min(free / 10).max(LOWEST) };
+        space.look(disk);
+        space
+    }
+
+    /// Whether a command must be refused for lack of room.
+    pub(super) fn refuses(&mut self, op: &Op) -> bool {
+        self.room != Room::Enough && needs_room(op)
+    }
+
+    /// So much was written; looks again from time to time.
+    pub(super) fn written(&mut self, disk: &dyn Disk, bytes: u64) {
+        self.since_look += bytes;
+        if self.since_look >= SPACE_CHECK_BYTES || self.room != Room::Enough {
+            self.look(disk);
+        }
+    }
+
+    fn look(&mut self, disk: &dyn Disk) {
+        self.since_look = 0;
+        let Ok(free) = disk.free_bytes() else { return };
+        self.room = match (free < self.low, self.room) {
+            (false, _) => Room::Enough,
+            (true, Room::Enough) => Room::Low,
+            (true, room) => room,
+        };
+    }
+
+    /// Looks again although nothing was written: somebody else may have made room.
+    pub(super) fn look_again(&mut self, disk: &dyn Disk) {
+        if self.room != Room::Enough {
+            self.look(disk);
+        }
+    }
+
+    /// Whether the alarm must be raised now; true once each time the room runs low.
+    pub(super) fn take_alarm(&mut self) -> bool {
+        let low = self.room == Room::Low;
+        if low {
+            self.room = Room::Alarmed;
+        }
+        low
+    }
+
+    /// A write did not fit at all. Nothing was promised, so waiting is safe; reads go on meanwhile.
+    pub(super) fn make_room(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        if self.room == Room::Enough {
+            eprintln!("hull-kv: no space left in {}: writes wait until there is some", disk.display(""));
+            self.room = Room::Low;
+        }
+        std::thread::sleep(RETRY);
+        Ok(())
+    }
+}
+
+/// Even on the smallest disk this much is kept back (bytes): room for a compaction and a few hundred deletes.
+const LOWEST: u64 = 256 * 1024;
+
+fn needs_room(op: &Op) -> bool {
+    match op {
+        Op::Put(_) | Op::LeaseGrant(_) => true,
+        Op::Txn(txn) => any_put(txn.success.iter().chain(&txn.failure)),
+        _ => false,
+    }
+}
+
+fn any_put<'a>(mut ops: impl Iterator<Item = &'a RequestOp>) -> bool {
+    ops.any(|op| match &op.request {
+        Some(Request::RequestPut(_)) => true,
+        Some(Request::RequestTxn(nested)) => {
+            nested.success.iter().chain(&nested.failure).any(|op| !matches!(op.request, Some(Request::RequestRange(_))))
+        }
+        _ => false,
+    })
+}

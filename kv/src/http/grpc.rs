@@ -1,0 +1,55 @@
+//! gRPC: finds the service by the first part of the path.
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hull_kv_proto::etcdserverpb::{
+    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+    maintenance_server::MaintenanceServer, watch_server::WatchServer,
+};
+use tonic::{Status, body::Body};
+use tower_service::Service as _;
+
+use crate::{
+    api::{Api, HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, health_check},
+    limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES},
+};
+
+/// Largest gRPC message taken (bytes).
+const MAX_MESSAGE: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
+
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Answers a gRPC call; an unknown service or method is `Unimplemented`, in the words of etcd's gRPC library.
+pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    let service = path.split('/').nth(1).unwrap_or_default();
+    // The services' errors are `Infallible`: a refusal is an answer.
+    let answered = match service {
+        "etcdserverpb.KV" => KvServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
+        "etcdserverpb.Watch" => WatchServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
+        "etcdserverpb.Lease" => LeaseServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
+        "etcdserverpb.Cluster" => ClusterServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
+        "etcdserverpb.Maintenance" => MaintenanceServer::new(api).call(request).await,
+        "grpc.health.v1.Health" if path == HEALTH_PATH_CHECK || path == HEALTH_PATH_WATCH => Ok(health(&api)),
+        _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
+    };
+    match answered {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// One answer and the end: clients that watch ask again after it.
+fn health(api: &Api) -> Response<Body> {
+    let serves = if api.shared.leads() { Serves::Yes } else { Serves::No };
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::<Bytes>::new(health_check(serves))
+        .map_err(|never| match never {})
+        .with_trailers(std::future::ready(Some(Ok::<_, Status>(trailers))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}

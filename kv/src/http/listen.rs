@@ -1,0 +1,143 @@
+//! Listening: TCP addresses and the unix socket, and a task for each connection.
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+};
+
+use crate::api::Api;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket, open to everyone on the node (mode 0666).
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    address: Address,
+    source: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listen on {}: {}", self.address, self.source)?;
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                f.write_str("; another program listens there: stop it, or choose another address")
+            }
+            io::ErrorKind::AddrNotAvailable => f.write_str("; this machine has no such address"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// An open socket that waits for connections.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Opens a socket. A unix socket that an earlier run left behind is replaced.
+    ///
+    /// # Errors
+    /// Names the address and the operating system's reason.
+    pub fn bind(address: &Address) -> Result<Self, ListenError> {
+        let opened = match address {
+            Address::Tcp(socket) => bind_tcp(*socket).map(Self::Tcp),
+            Address::Unix(path) => bind_unix(path).map(Self::Unix),
+        };
+        opened.map_err(|source| ListenError { address: address.clone(), source })
+    }
+
+    /// Serves connections until the task is dropped.
+    pub async fn serve(self, api: Api) {
+        match self {
+            Self::Tcp(listener) => loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
+                        let _ = stream.set_nodelay(true);
+                        tokio::spawn(connection(stream, api.clone()));
+                    }
+                    Err(error) => pause(&error).await,
+                }
+            },
+            Self::Unix(listener) => loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => drop(tokio::spawn(connection(stream, api.clone()))),
+                    Err(error) => pause(&error).await,
+                }
+            },
+        }
+    }
+}
+
+/// Out of descriptors, most likely: others must close first.
+async fn pause(error: &io::Error) {
+    eprintln!("hull-kv: accept a connection: {error}; trying again");
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there")),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+/// Requests on one connection, HTTP/1.1 or HTTP/2 by its first bytes.
+async fn connection<S>(stream: S, api: Api)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, std::convert::Infallible>(super::answer(api, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(None).max_pending_accept_reset_streams(None);
+    // A connection that breaks is its client's business.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}

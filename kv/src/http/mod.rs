@@ -1,0 +1,52 @@
+//! One port for everything: gRPC, the JSON gateway, `/kv/<key>`, health, version, metrics.
+mod gateway;
+mod grpc;
+mod info;
+mod listen;
+mod plain;
+mod transcode;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+pub use listen::{Address, ListenError, Listener};
+use tonic::body::Body;
+
+use crate::api::Api;
+
+/// Answers one request of any kind.
+pub(crate) async fn answer(api: Api, request: Request<Incoming>) -> Response<Body> {
+    if grpc::is_grpc(&request) {
+        return grpc::answer(api, request.map(Body::new)).await;
+    }
+    let path = request.uri().path();
+    if path == "/kv" || path.starts_with("/kv/") {
+        return plain::answer(api, request).await;
+    }
+    if path.starts_with("/v3/") {
+        return gateway::answer(api, request).await;
+    }
+    info::answer(&api, &request)
+}
+
+/// A whole answer.
+fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let body = Body::new(Full::new(body.into()).map_err(|never| match never {}));
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A sentence for a person.
+fn text(status: StatusCode, line: impl std::fmt::Display) -> Response<Body> {
+    whole(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// The right path with the wrong method.
+fn method_not_allowed(allowed: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,13 @@
+//! The store's server: raft driver, write-ahead log, snapshots, and etcd's v3 API over gRPC and HTTP.
+pub mod api;
+pub mod config;
+pub mod disk;
+pub mod driver;
+pub mod http;
+pub mod limits;
+mod lock;
+pub mod metrics;
+pub mod serve;
+pub mod shared;
+pub mod snapfile;
+pub mod wal;

@@ -1,0 +1,59 @@
+//! Numbers of the server, each with its unit and reason.
+use std::time::Duration;
+
+/// Bytes of log in one file. A file is read whole at start, so this bounds memory then; it is also the grain in which
+/// space comes back after a snapshot.
+pub const WAL_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes of log written since the last snapshot that ask for the next one, if the snapshot itself is smaller than that.
+pub const SNAPSHOT_AFTER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Commands that go into one batch at most: bounds how long the first of them waits for the last.
+pub const MAX_BATCH: usize = 4096;
+
+/// Committed entries applied under one hold of the store's lock: bounds how long readers wait.
+pub const APPLY_UNDER_LOCK: usize = 256;
+
+/// One raft tick; heartbeats go out each, elections take ten. etcd's `--heartbeat-interval`.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks of an election. etcd's `--election-timeout` of 1,000 ms.
+pub const ELECTION_TICKS: usize = 10;
+
+/// Seconds that a new leader adds to every lease: its own election.
+pub const LEASE_EXTENSION_SECONDS: i64 = 1;
+
+/// How often overdue leases are looked for (etcd: 500 ms).
+pub const LEASE_CHECK: Duration = Duration::from_millis(500);
+
+/// Leases that one round of expiry ends, so that a burst does not hold up writes.
+pub const LEASES_A_ROUND: usize = 1000;
+
+/// A request larger than this (bytes) is refused. etcd's `--max-request-bytes`.
+pub const MAX_REQUEST_BYTES: usize = 1_572_864;
+
+/// What a gRPC message may hold beyond [`MAX_REQUEST_BYTES`]. etcd's `grpcOverheadBytes`.
+pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// Free space (bytes) below which writes are refused, so that the log can still take deletes and compactions.
+pub const LOW_SPACE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes of log after which free space is looked at again.
+pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
+
+/// Changes that one read of a watcher looks at, so that a watcher far behind does not hold the store's lock for long.
+pub const WATCH_LOOK: usize = 4096;
+
+/// Bytes of events in one watch response (about); etcd batches likewise.
+pub const WATCH_BYTES: usize = 512 * 1024;
+
+/// Answers of a watch stream that wait for the network; beyond, the stream's watchers stay where they are.
+pub const WATCH_QUEUE: usize = 16;
+
+/// How often a quiet watcher that asked for it hears how far it is. etcd: 10 minutes.
+pub const WATCH_PROGRESS: Duration = Duration::from_secs(600);
+
+/// The largest write that a client may wait for (etcd: 5 s and twice the election time-out).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+const _: () = assert!(WAL_SEGMENT_BYTES > 4 * MAX_REQUEST_BYTES as u64);

@@ -1,0 +1,210 @@
+//! Snapshots on disk: the state machine's parts in blocks, each with its checksum, and an end that counts them.
+//! ```text
+//! magic 8 | block... | end
+//! block: length u32 | crc u32 | payload        the crc starts from the block's number
+//! end:   0xffff_ffff u32 | crc u32             the crc is over the number of blocks
+//! ```
+//! A snapshot is written under another name, made durable, then renamed: one with its final name is whole or damaged.
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::RwLock,
+};
+
+use hull_kv_core::{Applied, Restore, RestoreError, SnapshotCursor, Store};
+use hull_kv_proto::hullpb::SnapshotPart;
+use prost::Message as _;
+
+use crate::{disk::Disk, lock::read};
+
+/// First bytes of every snapshot; the digit is the format's version.
+const MAGIC: &[u8; 8] = b"HULLSNP1";
+const PREFIX: &str = "snapshot-";
+const UNFINISHED: &str = "snapshot.new";
+const END: u32 = u32::MAX;
+/// No block is larger (bytes): one holds a single revision at least, and those have at most a request's size.
+const MAX_BLOCK: usize = 64 * 1024 * 1024;
+/// Bytes gathered before they are written.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// Why there is no snapshot to start from.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// The disk refused.
+    Io {
+        /// What was being done to which file.
+        doing: String,
+        /// The disk's reason.
+        source: io::Error,
+    },
+    /// The file is not what was written.
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where in it (bytes).
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { doing, source } => write!(f, "{doing}: {source}"),
+            Self::Damaged { file, offset, what } => write!(
+                f,
+                "{file}: damaged at byte {offset}: {what}; the member stops rather than serve wrong data. Restore the \
+                 data folder from a backup of this member, or remove it and let the member join again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+fn file_name(applied: Applied) -> String {
+    format!("{PREFIX}{:016x}-{:016x}", applied.index, applied.term)
+}
+
+/// A finished snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// Where in the log it stands.
+    pub applied: Applied,
+    /// Its size (bytes).
+    pub bytes: u64,
+}
+
+/// Writes a snapshot of the store as it is now, holding its lock for one part at a time, and removes older ones.
+///
+/// # Errors
+/// The disk's; older snapshots stay then.
+pub fn write(disk: &dyn Disk, store: &RwLock<Store>) -> io::Result<Written> {
+    let mut cursor = SnapshotCursor::new(&read(store));
+    let mut file = disk.create(UNFINISHED)?;
+    let mut buffer = MAGIC.to_vec();
+    let (mut number, mut bytes) = (0_u32, 0);
+    loop {
+        let Some(part) = cursor.next_part(&read(store)) else { break };
+        put_block(&mut buffer, number, &part.encode_to_vec());
+        number += 1;
+        if buffer.len() >= WRITE_BYTES {
+            file.write(&buffer)?;
+            bytes += buffer.len() as u64;
+            buffer.clear();
+        }
+    }
+    buffer.extend_from_slice(&END.to_le_bytes());
+    buffer.extend_from_slice(&crc32c::crc32c(&number.to_le_bytes()).to_le_bytes());
+    file.write(&buffer)?;
+    bytes += buffer.len() as u64;
+    file.sync()?;
+    let applied = cursor.applied();
+    let name = file_name(applied);
+    disk.rename(UNFINISHED, &name)?;
+    disk.sync_names()?;
+    for older in list(disk)?.into_iter().filter(|other| *other != name) {
+        disk.remove(&older)?;
+    }
+    Ok(Written { applied, bytes })
+}
+
+fn put_block(to: &mut Vec<u8>, number: u32, payload: &[u8]) {
+    to.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    to.extend_from_slice(&block_crc(number, payload).to_le_bytes());
+    to.extend_from_slice(payload);
+}
+
+fn block_crc(number: u32, payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), payload)
+}
+
+/// Names of finished snapshots, oldest first.
+fn list(disk: &dyn Disk) -> io::Result<Vec<String>> {
+    let mut names: Vec<_> = disk.list()?.into_iter().filter(|name| name.starts_with(PREFIX)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Reads the newest snapshot; `None` if there is none.
+///
+/// # Errors
+/// Damage, or the disk's. An older snapshot is no way out: the log between them may be gone.
+pub fn load(disk: &dyn Disk) -> Result<Option<(Store, u64)>, SnapshotError> {
+    let names =
+        list(disk).map_err(|source| SnapshotError::Io { doing: format!("list {}", disk.display("")), source })?;
+    let Some(name) = names.last() else { return Ok(None) };
+    let shown = disk.display(name);
+    let reader = disk.reader(name).map_err(|source| SnapshotError::Io { doing: format!("open {shown}"), source })?;
+    let mut blocks = Blocks { reader, offset: 0, number: 0, file: shown };
+    blocks.magic()?;
+    let mut restore = Restore::default();
+    while let Some((offset, payload)) = blocks.next()? {
+        let damaged = |what: String| SnapshotError::Damaged { file: blocks.file.clone(), offset, what };
+        let part = SnapshotPart::decode(&*payload).map_err(|error| damaged(error.to_string()))?;
+        restore.part(part).map_err(|error| damaged(error.to_string()))?;
+    }
+    let store = restore.finish().map_err(|error: RestoreError| blocks.damaged(error.to_string()))?;
+    Ok(Some((store, blocks.offset)))
+}
+
+struct Blocks {
+    reader: Box<dyn Read + Send>,
+    offset: u64,
+    number: u32,
+    file: String,
+}
+
+impl Blocks {
+    fn damaged(&self, what: impl Into<String>) -> SnapshotError {
+        SnapshotError::Damaged { file: self.file.clone(), offset: self.offset, what: what.into() }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), SnapshotError> {
+        match self.reader.read_exact(buffer) {
+            Ok(()) => {
+                self.offset += buffer.len() as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.damaged("the file ends early")),
+            Err(source) => Err(SnapshotError::Io { doing: format!("read {}", self.file), source }),
+        }
+    }
+
+    fn magic(&mut self) -> Result<(), SnapshotError> {
+        let mut magic = [0; 8];
+        self.fill(&mut magic)?;
+        if magic == *MAGIC { Ok(()) } else { Err(self.damaged("this is no snapshot of a version known here")) }
+    }
+
+    fn word(&mut self) -> Result<u32, SnapshotError> {
+        let mut word = [0; 4];
+        self.fill(&mut word)?;
+        Ok(u32::from_le_bytes(word))
+    }
+
+    /// The next block with its offset; `None` at the end.
+    fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, SnapshotError> {
+        let start = self.offset;
+        let (length, crc) = (self.word()?, self.word()?);
+        if length == END {
+            let whole = crc == crc32c::crc32c(&self.number.to_le_bytes());
+            return if whole { Ok(None) } else { Err(self.damaged("the number of blocks is wrong")) };
+        }
+        if length as usize > MAX_BLOCK {
+            return Err(self.damaged("the length of a block is impossible"));
+        }
+        let mut payload = vec![0; length as usize];
+        self.fill(&mut payload)?;
+        if block_crc(self.number, &payload) != crc {
+            return Err(SnapshotError::Damaged {
+                file: self.file.clone(),
+                offset: start,
+                what: "the checksum of a block is wrong".into(),
+            });
+        }
+        self.number += 1;
+        Ok(Some((start, payload)))
+    }
+}
