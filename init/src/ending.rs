@@ -69,12 +69,14 @@ impl Pid1 {
             RunningRoot::Slot { slot: SlotName::A, .. } => SlotName::B,
             RunningRoot::Slot { slot: SlotName::B, .. } | RunningRoot::Embedded { .. } | RunningRoot::Missing { .. } => SlotName::A,
         };
+        // What a later boot says if the new system never speaks.
         let stopped = self.node.swap.unwrap_or(Stopped { ms: unix_ms(), tsc: crate::sys::tsc::now() });
         if let Err(error) = remember_jump(target, stopped) {
             self.log.error(format_args!("remember the jump for the next system: {error}"));
         }
         if let Err(refusal) = self.start_job(Job::SpendTry, &["spend-try"], None) {
             self.log.error(format_args!("{refusal}; the machine resets instead"));
+            crate::trial::forget_jump();
             self.jump(RebootCommand::Restart);
         }
     }
@@ -87,6 +89,7 @@ impl Pid1 {
                 let mut last = [0; 200];
                 let why = core::str::from_utf8(self.jobs.ring.last_line(&mut last)).unwrap_or("").to_owned();
                 self.log.error(format_args!("spend a try of the staged slot: {why}; the machine resets instead"));
+                crate::trial::forget_jump();
                 self.jump(RebootCommand::Restart);
             }
         }

@@ -62,6 +62,11 @@ pub(crate) fn remember_jump(slot: SlotName, stopped: Stopped) -> std::io::Result
     write_record(if slot == SlotName::A { "a" } else { "b" }, SILENT, stopped)
 }
 
+/// The jump is not taken: nothing is to be said about it.
+pub(crate) fn forget_jump() {
+    let _ = fs::remove_file(FILE); // then a boot says once that a trial failed which never began
+}
+
 /// After /var is there: takes over what an earlier system left.
 pub(crate) fn look_back(pid1: &mut Pid1) {
     let panic = take_pstore();
@@ -88,7 +93,8 @@ fn take_pstore() -> Option<String> {
     let mut found = None;
     for entry in fs::read_dir(PSTORE).ok()?.flatten() {
         let path = entry.path();
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
+        let bytes = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let line = text.lines().find_map(|line| Some(&line[line.find("Kernel panic")?..]));
         found = found.or(line.map(|line| line.chars().take(160).collect()));
         let _ = fs::remove_file(path); // then it is told twice

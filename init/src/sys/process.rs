@@ -5,6 +5,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 
+// linux/sched.h; libc has them as i32, where they overflow to 0.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// A process that was just made.
 pub(crate) enum Cloned {
     /// This is the parent.
@@ -26,11 +30,11 @@ pub(crate) fn clone_into(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     let mut pidfd: i32 = -1;
     // SAFETY: clone_args is plain integers, for which zero means "not used".
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (libc::CLONE_PIDFD as u64) | (libc::CLONE_CLEAR_SIGHAND as u64);
+    arguments.flags = (libc::CLONE_PIDFD as u64) | CLONE_CLEAR_SIGHAND;
     arguments.pidfd = (&raw mut pidfd) as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
     if let Some(fd) = cgroup {
-        arguments.flags |= libc::CLONE_INTO_CGROUP as u64;
+        arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = fd.as_raw_fd() as u64;
     }
     // SAFETY: no CLONE_VM, so the child has its own copy of everything, as after fork(2). PID 1 has one thread, so no lock is held
