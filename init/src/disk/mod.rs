@@ -1,7 +1,7 @@
 //! The disk as PID 1 sees it: find it, choose the slot, open the root through dm-verity, grow and find the state partition.
 //!
 //! `find` looks for the disk, `table` reads and writes its partition table, `root` follows the choice of slot to a root, `kernel` and
-//! `esp` load the kernel of another slot, `state` grows the state partition, `reasons` keeps why a slot is bad.
+//! `esp` load the kernel of another slot, `state` grows the state partition.
 //!
 //! Everything here may block and allocate: it runs before the node is up, or in a child mode.
 #![allow(dead_code)] // until boot.rs calls everything
@@ -10,7 +10,6 @@ pub(crate) mod boot_files;
 pub(crate) mod esp;
 pub(crate) mod find;
 pub(crate) mod kernel;
-pub(crate) mod reasons;
 mod root;
 mod state;
 pub(crate) mod table;
@@ -20,7 +19,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hull_init_core::cmdline::Config;
-use hull_init_core::slots::SlotName;
 
 /// What PID 1 may mount as its root.
 pub(crate) enum Root {
@@ -105,18 +103,4 @@ pub(crate) fn grow_and_find_state() -> Result<StateDevice, String> {
 /// Grows the mounted ext4 at `mount_point` to its partition (EXT4_IOC_RESIZE_FS).
 pub(crate) fn resize_state(mount_point: &str) -> Result<(), String> {
     state::resize(mount_point).map_err(|trouble| trouble.to_string())
-}
-
-/// Call once, after /var is mounted: why the last trial failed, if there was one and this boot is the way back from it.
-pub(crate) fn explain_last_trial() -> Option<String> {
-    let wanted = boot_files::manifest().ok()?.root.partition_id();
-    let found = find::find(wanted, Duration::ZERO).ok()?;
-    let kernel = reasons::last_kernel_s_words();
-    reasons::explain_last_trial(|name| found.disk.slots().get(name).map(|slot| slot.state()), kernel.as_deref())
-}
-
-/// Call when the running trial has failed, before the reset: the next boot tells people `reason`.
-pub(crate) fn fail_trial(slot: SlotName, reason: &str) -> Result<(), String> {
-    let version = boot_files::manifest().map(|manifest| manifest.version.to_string()).unwrap_or_default();
-    reasons::fail_trial(slot, &version, reason).map_err(|trouble| trouble.to_string())
 }
