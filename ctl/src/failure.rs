@@ -33,6 +33,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// All four parts in one sentence, for a place within a page.
+    pub(crate) fn sentence(&self) -> String {
+        format!("{} {}: {}; {}", self.operation, self.object, self.cause, self.remedy)
+    }
+}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::new(refusal.operation.as_str(), refusal.object.as_str(), refusal.cause.as_str(), refusal.remedy.as_str())

@@ -1,5 +1,6 @@
 //! Clients that nobody here wrote: `etcdctl`, the crate `etcd-client`, plain HTTP.
 
+use crate::limits::HTTP;
 use crate::vm::Shell;
 use etcd_client::{Client, Error};
 use std::process::{Child, Command, Stdio};
@@ -112,11 +113,8 @@ pub fn http_get(port: u16, path: &str) -> Result<(u16, String), String> {
 
 /// One HTTP request with a body: status and body of the answer, or why there is none.
 pub fn http_send(method: &str, port: u16, path: &str, body: &str) -> Result<(u16, String), String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)))
-        .build()
-        .into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(HTTP)).build().into();
     let url = format!("http://127.0.0.1:{port}{path}");
     let answer = match method {
         "GET" => agent.get(&url).call(),

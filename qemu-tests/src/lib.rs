@@ -11,6 +11,7 @@
 mod acceleration;
 mod alarm;
 mod artifacts;
+pub mod bench;
 mod client;
 mod console;
 mod disk;

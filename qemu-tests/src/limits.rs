@@ -29,3 +29,9 @@ pub const STORE_PORT: u16 = 2379;
 
 /// The example's port inside a node.
 pub const HELLO_PORT: u16 = 8080;
+
+/// How long the machine of a failing test may answer its last question.
+pub const LAST_WORDS: Duration = Duration::from_secs(8);
+
+/// How long one HTTP request may take before a test looks again.
+pub const HTTP: Duration = Duration::from_secs(10);

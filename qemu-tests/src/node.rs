@@ -14,6 +14,9 @@ use std::time::Duration;
 /// The command line of `make run` less the console, which a test chooses.
 const COMMAND_LINE: &str = "hull.name=node1 hull.kv.listen=0.0.0.0:2379";
 
+/// What a node is asked when its test failed.
+const LAST_WORDS: &str = "hullctl status; for log in init update kv launcher network; do echo \"-- $log\"; hullctl logs $log | tail -n 25; done";
+
 /// A root shell on the console, in images built with one.
 const SHELL: &str = "hull.console=/bin/busybox,sh";
 
@@ -89,6 +92,7 @@ impl Node {
     pub fn start(machine: Machine) -> Self {
         let mut node = Self { vm: machine.start() };
         node.expect_shell();
+        node.vm.on_failure(LAST_WORDS);
         node
     }
 

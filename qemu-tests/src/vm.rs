@@ -3,7 +3,7 @@
 use crate::acceleration::Acceleration;
 use crate::alarm::Alarm;
 use crate::console::{Console, Unmet};
-use crate::limits::{COMMAND, EXPECT, POLL};
+use crate::limits::{COMMAND, EXPECT, LAST_WORDS, POLL};
 use crate::machine::{Link, Machine, Start};
 use crate::permit::Permit;
 use crate::qmp::Qmp;
@@ -30,6 +30,8 @@ pub struct Vm {
     ports: Vec<(u16, u16)>,
     tolerated: Vec<Alarm>,
     commands: u32,
+    /// Typed before the machine of a failing test ends.
+    last_words: Option<String>,
     _dir: TempDir,
     _permit: Permit,
 }
@@ -73,6 +75,7 @@ impl Vm {
             ports,
             tolerated: machine.tolerated,
             commands: 0,
+            last_words: None,
             _dir: dir,
             _permit: permit,
         }
@@ -147,6 +150,11 @@ impl Vm {
         self.tolerated.push(alarm);
     }
 
+    /// Has `command` typed when the test fails, so that the console that is printed says more.
+    pub fn on_failure(&mut self, command: &str) {
+        self.last_words = Some(command.into());
+    }
+
     /// Presses the power button.
     pub fn press_power_button(&mut self) {
         self.command("system_powerdown");
@@ -197,6 +205,10 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
+        if let Some(words) = self.last_words.take().filter(|_| thread::panicking()) {
+            let _ = self.console.send(format!("\n{words}\n").as_bytes());
+            thread::sleep(LAST_WORDS);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

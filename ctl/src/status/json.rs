@@ -13,7 +13,7 @@ pub(crate) fn value(report: &Report) -> Value {
             "leader": format!("{:x}", glance.leader), "member": format!("{:x}", glance.member),
             "errors": glance.errors,
         }),
-        Err(failure) => json!({ "error": failure.to_string() }),
+        Err(failure) => json!({ "error": failure.sentence() }),
     };
     let mut value = match &report.view {
         View::Inside(inside) => inside_value(inside),
@@ -74,7 +74,7 @@ fn inside_value(inside: &Inside) -> Value {
 }
 
 fn error(failure: &Failure) -> Value {
-    json!({ "error": failure.to_string() })
+    json!({ "error": failure.sentence() })
 }
 
 fn trial(trial: &Trial) -> Value {

@@ -42,7 +42,7 @@ impl Page {
         out += &match &inside.containers {
             Ok(list) if list.is_empty() => "  none\n".to_owned(),
             Ok(list) => table(&crate::launcher::rows(list, inside.asked_ms), 2, self.columns, self.paint),
-            Err(failure) => self.problem(&failure.to_string()),
+            Err(failure) => self.problem(&failure.sentence()),
         };
         out += &self.problems(
             "command line",
@@ -127,7 +127,7 @@ impl Page {
                 self.plain("kv", &facts) + &errors
             }
             Err(failure) => {
-                self.line("kv", Tone::Bad, endpoint.unwrap_or("does not answer")) + &self.problem(&failure.to_string())
+                self.line("kv", Tone::Bad, endpoint.unwrap_or("does not answer")) + &self.problem(&failure.sentence())
             }
         }
     }
@@ -189,25 +189,28 @@ fn short(hash: &str) -> &str {
 }
 
 fn service(service: &Service) -> Vec<crate::format::Cell> {
-    let (tone, state, detail) = match &service.state {
-        ServiceState::Waiting => (Tone::Warn, "waiting", String::new()),
+    let (tone, state, detail, reason) = match &service.state {
+        ServiceState::Waiting => (Tone::Warn, "waiting", String::new(), ""),
         ServiceState::Starting { pid, for_ms } => {
-            (Tone::Warn, "starting", format!("pid {pid}, {}", milliseconds(*for_ms)))
+            (Tone::Warn, "starting", format!("pid {pid}, {}", milliseconds(*for_ms)), "")
         }
-        ServiceState::Ready { pid, for_ms } => (Tone::Good, "ready", format!("pid {pid}, {}", milliseconds(*for_ms))),
+        ServiceState::Ready { pid, for_ms } => {
+            (Tone::Good, "ready", format!("pid {pid}, {}", milliseconds(*for_ms)), "")
+        }
         ServiceState::BackingOff { in_ms, reason } => {
-            (Tone::Bad, "backing off", format!("starts in {}: {reason}", milliseconds(*in_ms)))
+            (Tone::Bad, "backing off", format!("starts in {}", milliseconds(*in_ms)), reason.as_str())
         }
-        ServiceState::Stopping { pid } => (Tone::Warn, "stopping", format!("pid {pid}")),
-        ServiceState::Stopped { reason } => (Tone::Bad, "stopped", reason.as_str().to_owned()),
-        ServiceState::HeldBack { reason } => (Tone::Bad, "held back", reason.as_str().to_owned()),
+        ServiceState::Stopping { pid } => (Tone::Warn, "stopping", format!("pid {pid}"), ""),
+        ServiceState::Stopped { reason } => (Tone::Bad, "stopped", String::new(), reason.as_str()),
+        ServiceState::HeldBack { reason } => (Tone::Bad, "held back", String::new(), reason.as_str()),
     };
-    let mut facts = vec![detail];
-    facts.extend(service.memory_bytes.map(size));
-    if service.restarts > 0 {
-        facts.push(format!("{} restarts", service.restarts));
-    }
-    facts.push(service.status.as_str().to_owned());
+    let memory = service.memory_bytes.filter(|bytes| *bytes > 0).map(size).unwrap_or_default();
+    let restarts = match service.restarts {
+        0 => String::new(),
+        1 => "1 restart".to_owned(),
+        count => format!("{count} restarts"),
+    };
+    let mut facts = vec![detail, memory, restarts, service.status.as_str().to_owned(), reason.to_owned()];
     facts.retain(|fact| !fact.is_empty());
     vec![cell(service.name.as_str()), toned(tone, state), cell(facts.join(", "))]
 }
