@@ -8,7 +8,7 @@ use crate::slots::SlotName;
 pub const MAX_BYTES: usize = 2047;
 
 /// Keys that say something about one boot only.
-const ONE_BOOT: [&str; 3] = ["hull.boot.trial", "hull.boot.hops", "hull.boot.stopped"];
+const ONE_BOOT: [&str; 2] = ["hull.boot.trial", "hull.boot.hops"];
 
 /// What the next kernel is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,6 @@ pub struct Hop {
     pub trial: Option<SlotName>,
     /// Kexecs since the firmware or the operator started something, this one included.
     pub hops: u8,
-    /// Milliseconds since 1970 at which the old store was stopped, for the report of the gap.
-    pub stopped_ms: Option<u64>,
 }
 
 /// The command line does not fit.
@@ -64,9 +62,6 @@ pub fn command_line(current: &str, bootconfig: &str, hop: &Hop) -> Result<String
         add(format!("hull.boot.trial={slot}"));
     }
     add(format!("hull.boot.hops={}", hop.hops));
-    if let Some(stopped) = hop.stopped_ms {
-        add(format!("hull.boot.stopped={stopped}"));
-    }
     if line.len() > MAX_BYTES { Err(TooLong { bytes: line.len() }) } else { Ok(line) }
 }
 
@@ -91,13 +86,13 @@ fn built_in_token(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const PLAIN: Hop = Hop { trial: None, hops: 1, stopped_ms: None };
+    const PLAIN: Hop = Hop { trial: None, hops: 1 };
 
     #[test]
     fn a_trial_is_named_and_an_old_one_forgotten() {
-        let hop = Hop { trial: Some(SlotName::B), hops: 1, stopped_ms: Some(5) };
-        let line = command_line("console=ttyS0 hull.boot.trial=a hull.boot.hops=1 quiet hull.boot.stopped=3", "", &hop);
-        assert_eq!(line.unwrap(), "console=ttyS0 quiet hull.boot.trial=b hull.boot.hops=1 hull.boot.stopped=5");
+        let hop = Hop { trial: Some(SlotName::B), hops: 1 };
+        let line = command_line("console=ttyS0 hull.boot.trial=a hull.boot.hops=1 quiet", "", &hop);
+        assert_eq!(line.unwrap(), "console=ttyS0 quiet hull.boot.trial=b hull.boot.hops=1");
         assert_eq!(command_line("", "", &PLAIN).unwrap(), "hull.boot.hops=1");
     }
 

@@ -137,7 +137,7 @@ impl Boot<'_> {
     /// Jumps; comes back only with the reason why not.
     fn jump(&mut self, slot: SlotName, entry: Entry, hops: u8) -> Trouble {
         let trial = (entry == Entry::Trial).then_some(slot);
-        let hop = Hop { trial, hops: hops + 1, stopped_ms: None };
+        let hop = Hop { trial, hops: hops + 1 };
         if let Err(trouble) = kernel::load(self.disk(), slot, &hop) {
             if trial.is_some() {
                 self.mark_bad(slot);

@@ -86,3 +86,12 @@ pub(crate) fn exec(arguments: &[std::ffi::CString], environment: &[std::ffi::CSt
     unsafe { libc::execve(argv[0], argv.as_ptr(), envp.as_ptr()) };
     io::Error::last_os_error()
 }
+
+/// Descriptor 3, if this process was started with one. Only child modes have it, and they never close it.
+pub(crate) fn third_descriptor() -> Option<BorrowedFd<'static>> {
+    const THIRD: libc::c_int = 3;
+    // SAFETY: F_GETFD only looks.
+    let open = unsafe { libc::fcntl(THIRD, libc::F_GETFD) } != -1;
+    // SAFETY: it is open, was there before this process opened anything, and nobody closes it.
+    open.then(|| unsafe { BorrowedFd::borrow_raw(THIRD) })
+}
