@@ -120,7 +120,10 @@ impl fmt::Display for Refused {
             Self::Json { cause } => write!(f, "declaration: {cause}"),
             Self::Field { field, value, expected } => write!(f, "field {field}: {value:?} is not {expected}"),
             Self::TooLarge { bytes } => {
-                write!(f, "declaration: {bytes} bytes are more than {DECLARATION_MAX}; keep large values under keys of their own")
+                write!(
+                    f,
+                    "declaration: {bytes} bytes are more than {DECLARATION_MAX}; keep large values under keys of their own"
+                )
             }
         }
     }

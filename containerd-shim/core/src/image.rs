@@ -194,9 +194,8 @@ pub fn is_index(descriptor: &Descriptor) -> bool {
 /// The name an archive gives to its image: `org.opencontainers.image.ref.name` or the last part of a full reference.
 pub fn reference_name(descriptor: &Descriptor) -> Option<String> {
     let annotations = descriptor.annotations().as_ref()?;
-    let full = annotations
-        .get("io.containerd.image.name")
-        .or_else(|| annotations.get("org.opencontainers.image.ref.name"))?;
+    let full =
+        annotations.get("io.containerd.image.name").or_else(|| annotations.get("org.opencontainers.image.ref.name"))?;
     let last = full.rsplit('/').next()?;
     let plain = last.split(['@', ':']).next()?;
     (!plain.is_empty()).then(|| plain.to_owned())
@@ -269,7 +268,8 @@ mod tests {
 
     #[test]
     fn an_image_that_was_built_can_be_read() {
-        let layout = build(&Contents { files: vec![("hello".into(), 0o755, b"#!".to_vec())], ..Contents::default() }).unwrap();
+        let layout =
+            build(&Contents { files: vec![("hello".into(), 0o755, b"#!".to_vec())], ..Contents::default() }).unwrap();
         let find = |path: &str| layout.iter().find(|(name, _)| name == path).map(|(_, bytes)| bytes.clone()).unwrap();
         let descriptor = select_manifest(&find("index.json")).unwrap();
         let manifest_bytes = find(&Digest::parse(descriptor.digest().as_ref()).unwrap().path());
@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn an_image_for_another_machine_is_refused_by_platform() {
-        let index = br#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,
+        let index =
+            br#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,
             "digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000",
             "platform":{"os":"linux","architecture":"arm64"}}]}"#;
         assert_eq!(select_manifest(index), Err(Refused::Platform { found: "linux/arm64".into() }));

@@ -48,9 +48,7 @@ pub fn build(contents: &Contents) -> io::Result<Vec<(String, Vec<u8>)>> {
         },
         "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
     }))?;
-    let descriptor = |kind: &str, bytes: &[u8]| {
-        json!({ "mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len() })
-    };
+    let descriptor = |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len() });
     let manifest = serde_json::to_vec(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

@@ -1,9 +1,9 @@
 //! What to start and what to stop: `step(now, declared, observed) -> actions`, with back-off for what keeps ending.
 //!
 //! ```text
-//! Waiting ──start──> Running ──declaration gone or changed──> Stopping ──ended──> (gone | Waiting)
-//!    ^                  │
-//!    └── back-off ──────┘ ended, and its policy says again        ended, and it does not ──> Done
+//! Waiting ──> Starting ──> Running ──declaration gone or changed──> Stopping ──ended──> (gone | Waiting)
+//!    ^            │           │
+//!    └─ back-off ─┴───────────┘ ended, and its policy says again;  ended, and it does not ──> Done
 //! ```
 
 use std::collections::BTreeMap;
@@ -59,9 +59,14 @@ pub enum Phase {
         /// How it ended before, if it did.
         last: Option<Ending>,
     },
-    /// Started.
+    /// Its image is unpacked and its monitor started.
+    Starting {
+        /// As what.
+        declaration: Declaration,
+    },
+    /// It runs.
     Running {
-        /// When.
+        /// Since when.
         since: u64,
         /// As what.
         declaration: Declaration,
@@ -144,6 +149,20 @@ impl Containers {
         actions
     }
 
+    /// A start that [`Action::Start`] asked for has succeeded.
+    pub fn started(&mut self, now: u64, name: &str) {
+        if let Some(Track { phase, .. }) = self.tracks.get_mut(name)
+            && let Phase::Starting { declaration } = phase
+        {
+            *phase = Phase::Running { since: now, declaration: declaration.clone() };
+        }
+    }
+
+    /// Whether it is to stop: what was asked to stop while it started must be told when it has.
+    pub fn is_stopping(&self, name: &str) -> bool {
+        self.tracks.get(name).is_none_or(|track| matches!(track.phase, Phase::Stopping { .. }))
+    }
+
     /// A container's process, its monitor or its start came to an end.
     pub fn ended(&mut self, now: u64, name: &str, ending: Ending) {
         if let Some(track) = self.tracks.get_mut(name) {
@@ -205,10 +224,12 @@ impl Track {
             (Phase::Waiting { .. } | Phase::Done { .. }, None) => (false, None),
             (Phase::Waiting { start_at, .. }, Some(_)) if *start_at > now => (true, None),
             (Phase::Waiting { .. }, Some(declaration)) => {
-                self.phase = Phase::Running { since: now, declaration: declaration.clone() };
+                self.phase = Phase::Starting { declaration: declaration.clone() };
                 (true, Some(Action::Start { name: name.to_owned(), declaration: declaration.clone() }))
             }
-            (Phase::Running { declaration, .. }, wanted) if wanted != Some(declaration) => {
+            (Phase::Starting { declaration } | Phase::Running { declaration, .. }, wanted)
+                if wanted != Some(declaration) =>
+            {
                 self.phase = Phase::Stopping { declaration: declaration.clone() };
                 (true, Some(Action::Stop { name: name.to_owned() }))
             }
@@ -224,6 +245,7 @@ impl Track {
     fn ended(&mut self, now: u64, ending: Ending) {
         let (since, declaration) = match &self.phase {
             Phase::Running { since, declaration } => (*since, declaration.clone()),
+            Phase::Starting { declaration } => (now, declaration.clone()),
             // It ended because it was told to: what is declared now decides, without back-off.
             Phase::Stopping { .. } => {
                 self.failures = 0;
@@ -262,7 +284,10 @@ mod tests {
     }
 
     fn started(actions: &[Action]) -> Vec<&str> {
-        actions.iter().filter_map(|a| if let Action::Start { name, .. } = a { Some(name.as_str()) } else { None }).collect()
+        actions
+            .iter()
+            .filter_map(|a| if let Action::Start { name, .. } = a { Some(name.as_str()) } else { None })
+            .collect()
     }
 
     #[test]
@@ -315,12 +340,26 @@ mod tests {
         for _ in 0..5 {
             let now = containers.wake_at().unwrap_or(0);
             containers.step(now, &declared);
+            containers.started(now, "a");
             containers.ended(now, "a", Ending::Code(1));
         }
         let now = containers.wake_at().unwrap();
         containers.step(now, &declared);
+        containers.started(now, "a");
         containers.ended(now + STEADY_MS, "a", Ending::Code(1));
         assert_eq!(containers.wake_at(), Some(now + STEADY_MS + BACK_OFF_FIRST_MS));
+    }
+
+    #[test]
+    fn what_is_deleted_while_it_starts_is_stopped_when_it_has_started() {
+        let mut containers = Containers::default();
+        containers.step(0, &declared(&["a"]));
+        assert_eq!(containers.step(1, &declared(&[])), [Action::Stop { name: "a".into() }]);
+        containers.started(2, "a");
+        assert!(containers.is_stopping("a"));
+        containers.ended(3, "a", Ending::Signal(15));
+        assert!(containers.step(4, &declared(&[])).is_empty());
+        assert_eq!(containers.tracks().count(), 0);
     }
 
     #[test]
@@ -351,6 +390,8 @@ mod tests {
         let (mut containers, declared) = (Containers::default(), declared(&["a"]));
         assert!(containers.health(0, &declared).is_err());
         containers.step(0, &declared);
+        assert!(containers.health(HEALTHY_MS, &declared).unwrap_err().contains("not run yet"));
+        containers.started(0, "a");
         assert!(containers.health(1, &declared).unwrap_err().contains("just started"));
         assert_eq!(containers.health_at(1), Some(HEALTHY_MS));
         assert_eq!(containers.health(HEALTHY_MS, &declared), Ok(()));
