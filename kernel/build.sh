@@ -67,8 +67,10 @@ sign() {
 
 # Builds into the cache folder $1; it appears there at once and whole.
 build_into() {
-    local result=$1 work
-    work=$(mktemp -d "$cache/.build-$flavour.XXXXXX")
+    local result=$1
+    # Folders of builds that were killed; the lock says that no other build of this flavour runs.
+    rm -rf "$cache/.build-$flavour".*
+    work=$(mktemp -d "$cache/.build-$flavour.XXXXXX") # not local: the trap outlives this function
     trap 'rm -rf "$work"' EXIT
     configure "$work"
     check_config "$work/.config"

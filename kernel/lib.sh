@@ -69,12 +69,17 @@ fragments() {
     [[ $flavour != metal ]] || cat "$here/config/metal.config"
 }
 
-# Everything that decides what comes out: source, configuration, built-in parameters, certificate, compiler, these scripts.
+# Raised by hand when compile() or sign() change what comes out of the same input.
+recipe=1
+
+# Everything that decides what comes out: source, configuration, built-in parameters, certificate, compiler, recipe.
+# Comments do not.
 result_hash() {
     {
-        printf '%s\n' "$tarball_hash"
-        fragments
-        cat "$here/bootconfig/base.bconf" "$here/bootconfig/$flavour.bconf" "$keys/kernel.crt" "$here/build.sh" "$here/lib.sh"
+        printf '%s\n' "$recipe" "$tarball_hash" "${make_variables[@]}"
+        fragments | grep -E '^(CONFIG_|# CONFIG_[A-Za-z0-9_]+ is not set$)'
+        grep -hv '^#' "$here/bootconfig/base.bconf" "$here/bootconfig/$flavour.bconf"
+        cat "$keys/kernel.crt"
         gcc --version
         ld --version
     } | sha256sum | cut -c1-16

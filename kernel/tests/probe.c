@@ -37,7 +37,8 @@ static void show(const char *path) {
     close(fd);
 }
 
-static void show_pstore(void) {
+/* Returns how many records there were. */
+static int show_pstore(void) {
     char path[512];
     DIR *folder;
     int records = 0;
@@ -52,6 +53,7 @@ static void show_pstore(void) {
         unlink(path);
     }
     printf("probe: pstore: %d records\n", records);
+    return records;
 }
 
 /* Starts the watchdog with a timeout in seconds and leaves it running. */
@@ -107,14 +109,17 @@ int main(void) {
         show("/proc/consoles"), show("/proc/filesystems"), show("/proc/cgroups"), show("/sys/kernel/security/lockdown");
         show("/sys/class/watchdog/watchdog0/identity"), show("/proc/meminfo");
     }
-    if (asked("pstore")) show_pstore();
-    if (asked("panic")) return 1;
+    if (asked("panic-once")) {
+        if (show_pstore() == 0) return 1; /* PID 1 that exits is a panic */
+        power_off();
+    }
     if (asked("oops")) {
         fd = open("/proc/sysrq-trigger", O_WRONLY);
         (void)!write(fd, "c", 1);
     }
     if (asked("watchdog")) arm_watchdog(8);
     if (asked("kexec-good")) load_and_jump("/kernel.good", "jumped=1 console=ttyS0");
+    if (asked("kexec-hang")) load_and_jump("/kernel.good", "jumped=1 hang");
     if (asked("kexec-unsigned")) load_and_jump("/kernel.unsigned", "jumped=1");
     if (asked("kexec-altered")) load_and_jump("/kernel.altered", "jumped=1");
     if (asked("hang") || strstr(cmdline, "jumped=1 hang")) for (;;) pause();
