@@ -181,7 +181,7 @@ impl Declaration {
             return refuse("command, args or env", text, "text without a zero byte");
         }
         if let Some(memory) = &self.memory
-            && !self.memory_bytes().is_some_and(|bytes| bytes >= MEMORY_MIN)
+            && self.memory_bytes().is_none_or(|bytes| bytes < MEMORY_MIN)
         {
             return refuse("memory", memory, "a size of at least 1M such as 64M or 1G");
         }
