@@ -61,7 +61,7 @@ impl Pid1 {
         let up_ms = self.node.up_at.map_or(0, |up| up.since(self.node.started));
         self.log.info(format_args!("up: every service was ready {up_ms} ms after PID 1"));
         if let Ok(maps) = std::fs::read_to_string("/proc/self/maps") {
-            crate::sys::memory::drop_text(&maps);
+            crate::sys::memory::drop_boot_pages(&maps);
         }
         crate::sys::alloc::seal();
     }
@@ -80,7 +80,9 @@ impl Pid1 {
         let node = &self.node;
         let slot: Line = match &node.root {
             RunningRoot::Slot { slot, root_hash } => format_line(format_args!("{slot} ({})", short(root_hash))),
-            RunningRoot::Embedded { root_hash } => format_line(format_args!("none, the root is in the initramfs ({})", short(root_hash))),
+            RunningRoot::Embedded { root_hash } => {
+                format_line(format_args!("none, the root is in the initramfs ({})", short(root_hash)))
+            }
             RunningRoot::Missing { reason } => reason.clone(),
         };
         let state: Line = match &node.state {
@@ -101,7 +103,10 @@ impl Pid1 {
             console.line(format_args!("  swap      without a store for {gap} ms"));
         }
         if let Trial::Running { deadline, .. } = node.trial {
-            console.line(format_args!("  trial     healthy within {} s, or back to the other slot", deadline.since(time) / 1000));
+            console.line(format_args!(
+                "  trial     healthy within {} s, or back to the other slot",
+                deadline.since(time) / 1000
+            ));
         }
         for complaint in self.config.complaints() {
             console.line(format_args!("  ! {complaint}"));
@@ -110,7 +115,11 @@ impl Pid1 {
             console.line(format_args!("  ! {note}"));
         }
         let up_ms = node.up_at.unwrap_or(time).since(node.started);
-        console.line(format_args!("  {} ms after PID 1 started, {} ms after the kernel\r\n", up_ms, node.started.0 + up_ms));
+        console.line(format_args!(
+            "  {} ms after PID 1 started, {} ms after the kernel\r\n",
+            up_ms,
+            node.started.0 + up_ms
+        ));
     }
 
     fn addresses(&self) -> Line {

@@ -4,18 +4,19 @@ use std::fs;
 use std::time::Duration;
 
 use hull_init_core::cmdline::{Config, StateWish};
-use hull_init_core::control::{Refusal, RunningRoot, SlotName, State, cut, line};
+use hull_init_core::control::{RunningRoot, SlotName, State, cut, line};
 use hull_init_core::manifest::Manifest;
 use hull_init_core::services::{self, StateNeed};
 use hull_init_core::supervisor::Event;
 use rustix::mount::MountFlags;
 
+use crate::disk::trouble::Trouble;
 use crate::disk::{self, NoRoot, Root, RootChoice};
 use crate::node::Trial;
 use crate::pid1::{Pid1, now};
 use crate::{cgroups, mounts};
 
-type Step = fn(&mut Pid1) -> Result<(), Refusal>;
+type Step = fn(&mut Pid1) -> Result<(), Trouble>;
 
 /// What needs no root.
 const BEFORE_THE_ROOT: &[(&str, Step)] = &[
@@ -68,7 +69,8 @@ fn stay_without_root(pid1: &mut Pid1, reason: &str) {
     pid1.arm_watchdog();
     pid1.console.line(format_args!("\r\n  Hull {}: no root file system", pid1.node.version));
     pid1.console.line(format_args!("  {reason}"));
-    pid1.console.line(format_args!("  The node stays up and looks for a disk every second; the power button turns it off."));
+    pid1.console
+        .line(format_args!("  The node stays up and looks for a disk every second; the power button turns it off."));
     pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS)));
 }
 
@@ -88,7 +90,7 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), String> {
         Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(reason),
     };
     for note in &notes {
-        pid1.note(format_args!("{note}"));
+        pid1.remark(format_args!("{note}"));
     }
     let hash = manifest_of("/hull/manifest").map(|manifest| manifest.root.root_hash.to_string()).unwrap_or_default();
     let (device, running) = match root {
@@ -104,7 +106,9 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), String> {
     };
     state(pid1, &running);
     crate::trial::look_back(pid1);
-    if let Err(trouble) = keep_boot_files().and_then(|()| mounts::mount_root(&device)).and_then(|()| mounts::enter_root()) {
+    if let Err(trouble) =
+        keep_boot_files().and_then(|()| mounts::mount_root(&device)).and_then(|()| mounts::enter_root())
+    {
         if let Trial::Running { slot, .. } = pid1.node.trial {
             pid1.fail_trial(slot, format_args!("{trouble}"));
         }
@@ -115,36 +119,34 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), String> {
     Ok(())
 }
 
-fn api_file_systems(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn api_file_systems(pid1: &mut Pid1) -> Result<(), Trouble> {
     for trouble in mounts::mount_api() {
         pid1.note(format_args!("{trouble}"));
     }
     Ok(())
 }
 
-fn trouble(object: &str, operation: &str, cause: &dyn std::fmt::Display, remedy: &str) -> Refusal {
-    Refusal::new(object, operation, &cause.to_string(), remedy)
-}
-
-fn logs(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn logs(pid1: &mut Pid1) -> Result<(), Trouble> {
     pid1.console.open();
-    pid1.log.open().map_err(|error| trouble("/dev/kmsg", "open", &error, "build the kernel with PRINTK"))
+    pid1.log.open().map_err(|error| Trouble::new("open", "/dev/kmsg", error, "build the kernel with PRINTK"))
 }
 
 /// A panic must never freeze the machine: if nobody said after how many seconds it resets, five.
-fn panics(_: &mut Pid1) -> Result<(), Refusal> {
+fn panics(_: &mut Pid1) -> Result<(), Trouble> {
     const PANIC: &str = "/proc/sys/kernel/panic";
     let mut buffer = [0; 16];
     let remedy = "mount /proc";
-    let now = crate::files::read(PANIC, &mut buffer).map_err(|error| trouble(PANIC, "read", &error, remedy))?;
+    let now = crate::files::read(PANIC, &mut buffer).map_err(|error| Trouble::new("read", PANIC, error, remedy))?;
     if now.trim_ascii() == b"0" {
-        crate::files::write(PANIC, b"5").map_err(|error| trouble(PANIC, "write", &error, remedy))?;
+        crate::files::write(PANIC, b"5").map_err(|error| Trouble::new("write", PANIC, error, remedy))?;
     }
-    crate::sys::reboot::ctrl_alt_del_asks().map_err(|error| trouble("Ctrl-Alt-Del", "take over", &error, "it resets at once"))
+    crate::sys::reboot::ctrl_alt_del_asks()
+        .map_err(|error| Trouble::new("take over", "Ctrl-Alt-Del", error, "it resets at once"))
 }
 
-fn command_line(pid1: &mut Pid1) -> Result<(), Refusal> {
-    let text = fs::read("/proc/cmdline").map_err(|error| trouble("/proc/cmdline", "read", &error, "defaults apply"))?;
+fn command_line(pid1: &mut Pid1) -> Result<(), Trouble> {
+    let text =
+        fs::read("/proc/cmdline").map_err(|error| Trouble::new("read", "/proc/cmdline", error, "defaults apply"))?;
     pid1.config = Config::parse(&text);
     pid1.log.set_level(pid1.config.log_level());
     for index in 0..pid1.config.complaints().len() {
@@ -157,33 +159,35 @@ fn command_line(pid1: &mut Pid1) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn manifest_of(path: &str) -> Result<Manifest, Refusal> {
+fn manifest_of(path: &str) -> Result<Manifest, Trouble> {
     let remedy = "build the initramfs with hull-image";
-    let text = fs::read_to_string(path).map_err(|error| trouble(path, "read", &error, remedy))?;
-    Manifest::parse(&text).map_err(|error| trouble(path, "parse", &error, remedy))
+    let text = fs::read_to_string(path).map_err(|error| Trouble::new("read", path, error, remedy))?;
+    Manifest::parse(&text).map_err(|error| Trouble::new("parse", path, error, remedy))
 }
 
-fn manifest(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn manifest(pid1: &mut Pid1) -> Result<(), Trouble> {
     pid1.node.version = cut("unknown");
     let manifest = manifest_of("/hull/manifest")?;
     pid1.node.version = cut(&manifest.version.to_string());
     Ok(())
 }
 
-fn control_groups(_: &mut Pid1) -> Result<(), Refusal> {
-    cgroups::prepare().map_err(|error| trouble("/sys/fs/cgroup", "prepare", &error, "services run without limits of their own"))
+fn control_groups(_: &mut Pid1) -> Result<(), Trouble> {
+    cgroups::prepare()
+        .map_err(|error| Trouble::new("prepare", "/sys/fs/cgroup", error, "services run without limits of their own"))
 }
 
-fn loopback(_: &mut Pid1) -> Result<(), Refusal> {
-    crate::sys::loopback::bring_up().map_err(|error| trouble("lo", "bring up", &error, "build the kernel with NET and INET"))
+fn loopback(_: &mut Pid1) -> Result<(), Trouble> {
+    crate::sys::loopback::bring_up()
+        .map_err(|error| Trouble::new("bring up", "lo", error, "build the kernel with NET and INET"))
 }
 
-fn host_name(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn host_name(pid1: &mut Pid1) -> Result<(), Trouble> {
     let derived = derived_name();
     pid1.config.set_derived_name(&derived);
     pid1.node.name = cut(pid1.config.name());
     rustix::system::sethostname(pid1.node.name.as_bytes())
-        .map_err(|error| trouble("host name", "set", &error, "it stays as it is"))
+        .map_err(|error| Trouble::new("set", "host name", error, "it stays as it is"))
 }
 
 /// `hull-` and the last three bytes of the first network card's address, or `hull` on a machine without one.
@@ -201,25 +205,25 @@ fn derived_name() -> String {
     "hull".to_owned()
 }
 
-fn control_socket(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn control_socket(pid1: &mut Pid1) -> Result<(), Trouble> {
     let remedy = "hullctl on the node will not work";
     for folder in ["/run/hull", "/run/hull/notify", "/run/hull/boot", "/run/hull/containers"] {
-        fs::create_dir_all(folder).map_err(|error| trouble(folder, "make", &error, remedy))?;
+        fs::create_dir_all(folder).map_err(|error| Trouble::new("make", folder, error, remedy))?;
     }
     use std::os::unix::fs::PermissionsExt;
     let private = fs::set_permissions("/run/hull/boot", fs::Permissions::from_mode(0o700));
-    private.map_err(|error| trouble("/run/hull/boot", "make private", &error, remedy))?;
-    pid1.open_control().map_err(|error| trouble(hull_init_core::control::SOCKET, "listen", &error, remedy))
+    private.map_err(|error| Trouble::new("make private", "/run/hull/boot", error, remedy))?;
+    pid1.open_control().map_err(|error| Trouble::new("listen", hull_init_core::control::SOCKET, error, remedy))
 }
 
 /// The child modes need the manifest and the keys after the initramfs was emptied.
-fn keep_boot_files() -> Result<(), Refusal> {
+fn keep_boot_files() -> Result<(), Trouble> {
     for name in ["manifest", "root.json"] {
         let (from, to) = (format!("/hull/{name}"), format!("/run/hull/boot/{name}"));
         match fs::copy(&from, &to) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // whoever needs it says that it is missing
-            Err(error) => return Err(trouble(&from, "copy", &error, "give the machine more memory")),
+            Err(error) => return Err(Trouble::new("copy", &from, error, "give the machine more memory")),
         }
     }
     Ok(())
@@ -234,7 +238,9 @@ fn state(pid1: &mut Pid1, running: &RunningRoot) {
         (StateWish::Disk, RunningRoot::Slot { .. }) => state_on_disk(pid1, flags).map(|()| State::Disk),
     };
     pid1.node.state = found.unwrap_or_else(|reason| {
-        pid1.note(format_args!("degraded: {reason}; state goes to memory and services that need their old state are held back"));
+        pid1.note(format_args!(
+            "degraded: {reason}; state goes to memory and services that need their old state are held back"
+        ));
         State::Degraded { reason: line(&reason) }
     });
     if pid1.node.state != State::Disk
@@ -252,7 +258,7 @@ fn state(pid1: &mut Pid1, running: &RunningRoot) {
 fn state_on_disk(pid1: &mut Pid1, flags: MountFlags) -> Result<(), String> {
     let found = disk::grow_and_find_state()?;
     for note in &found.notes {
-        pid1.note(format_args!("{note}"));
+        pid1.remark(format_args!("{note}"));
     }
     let device = found.device.to_string_lossy();
     mounts::mount_on(&device, "/var", "ext4", flags | MountFlags::NOATIME, "errors=remount-ro")
@@ -265,36 +271,34 @@ fn state_on_disk(pid1: &mut Pid1, flags: MountFlags) -> Result<(), String> {
     Ok(())
 }
 
-fn host_share(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn host_share(pid1: &mut Pid1) -> Result<(), Trouble> {
     let Some(tag) = pid1.config.host_share().map(str::to_owned) else { return Ok(()) };
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
     mounts::mount_on(&tag, "/run/host", "9p", flags, "trans=virtio,version=9p2000.L,msize=131072")
 }
 
-fn take_up_services(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn take_up_services(pid1: &mut Pid1) -> Result<(), Trouble> {
     const FILE: &str = "/usr/lib/hull/services.bin";
-    let bytes = fs::read(FILE).map_err(|error| trouble(FILE, "read", &error, "stage another release"));
+    let bytes = fs::read(FILE).map_err(|error| Trouble::new("read", FILE, error, "stage another release"));
     let mut built_in = crate::table::built_in(&pid1.config).into_iter();
     built_in.next().into_iter().for_each(|network| pid1.add_service(network));
-    let mut broken = bytes.as_ref().err().cloned();
+    let mut broken = bytes.as_ref().err().map(ToString::to_string);
     for service in services::decode(bytes.as_deref().unwrap_or_default()) {
         match service {
             Ok(service) => pid1.add_service(service),
-            Err(error) => broken = Some(trouble(FILE, "decode", &error, "stage another release")),
+            Err(error) => broken = Some(Trouble::new("decode", FILE, error, "stage another release").to_string()),
         }
     }
     built_in.for_each(|service| pid1.add_service(service));
     if let State::Degraded { reason } = pid1.node.state.clone() {
         hold_back_persistent(pid1, &reason);
     }
-    match (broken, pid1.node.trial.clone()) {
-        (Some(broken), Trial::Running { slot, .. }) => {
-            pid1.fail_trial(slot, format_args!("{broken}"));
-            Err(broken)
-        }
-        (Some(broken), _) => Err(broken),
-        (None, _) => Ok(()),
+    let Some(broken) = broken else { return Ok(()) };
+    match pid1.node.trial {
+        Trial::Running { slot, .. } => pid1.fail_trial(slot, format_args!("{broken}")),
+        _ => pid1.note(format_args!("{broken}")),
     }
+    Ok(())
 }
 
 fn hold_back_persistent(pid1: &mut Pid1, reason: &str) {
@@ -309,17 +313,17 @@ fn hold_back_persistent(pid1: &mut Pid1, reason: &str) {
     }
 }
 
-fn start_services(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn start_services(pid1: &mut Pid1) -> Result<(), Trouble> {
     pid1.step(Event::Tick);
     Ok(())
 }
 
-fn buttons(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn buttons(pid1: &mut Pid1) -> Result<(), Trouble> {
     pid1.find_buttons();
     Ok(())
 }
 
-fn hardware_watchdog(pid1: &mut Pid1) -> Result<(), Refusal> {
+fn hardware_watchdog(pid1: &mut Pid1) -> Result<(), Trouble> {
     pid1.arm_watchdog();
     Ok(())
 }

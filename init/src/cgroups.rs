@@ -109,6 +109,8 @@ pub(crate) fn terminate_containers() {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM); // it may be gone already
         }
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        folders.extend(entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()));
+        folders.extend(
+            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()),
+        );
     }
 }

@@ -67,7 +67,9 @@ impl Pid1 {
         }
         let target = match &self.node.root {
             RunningRoot::Slot { slot: SlotName::A, .. } => SlotName::B,
-            RunningRoot::Slot { slot: SlotName::B, .. } | RunningRoot::Embedded { .. } | RunningRoot::Missing { .. } => SlotName::A,
+            RunningRoot::Slot { slot: SlotName::B, .. }
+            | RunningRoot::Embedded { .. }
+            | RunningRoot::Missing { .. } => SlotName::A,
         };
         // What a later boot says if the new system never speaks.
         let stopped = self.node.swap.unwrap_or(Stopped { ms: unix_ms(), tsc: crate::sys::tsc::now() });

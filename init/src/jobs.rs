@@ -1,4 +1,5 @@
 //! Jobs: child modes of PID 1 for work that may block or fail (stage, kexec-load, ...), one process each, with one log, `update`.
+#![allow(clippy::result_large_err, reason = "a refusal is plain text, and nothing here may allocate")]
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -95,7 +96,8 @@ impl Jobs {
 impl Pid1 {
     /// Starts a job; its answer goes to `connection`, which stays open until it ends.
     pub(crate) fn start_job(&mut self, job: Job, arguments: &[&str], connection: Option<usize>) -> Result<(), Refusal> {
-        let refused = |cause: &str, remedy: &str| Refusal::new("update", arguments.first().unwrap_or(&""), cause, remedy);
+        let refused =
+            |cause: &str, remedy: &str| Refusal::new("update", arguments.first().unwrap_or(&""), cause, remedy);
         if job != Job::Slots && self.jobs.changing().is_some() {
             return Err(refused("another stage or swap is under way", "wait until it has ended"));
         }
@@ -103,8 +105,9 @@ impl Pid1 {
             return Err(refused("too many requests at once", "try again"));
         }
         let third: Option<BorrowedFd<'_>> = connection.and_then(|index| self.connections.socket(index));
-        let child = crate::spawn::own_mode(arguments, self.jobs.pipe.write.as_fd(), third)
-            .map_err(|error| refused(&format_line(format_args!("clone: {:?}", error.raw_os_error())), "free some memory, or try again"))?;
+        let child = crate::spawn::own_mode(arguments, self.jobs.pipe.write.as_fd(), third).map_err(|error| {
+            refused(&format_line(format_args!("clone: {:?}", error.raw_os_error())), "free some memory, or try again")
+        })?;
         // There is room: just looked.
         let _ = self.jobs.running.push(Running { job, child, connection });
         Ok(())

@@ -52,6 +52,7 @@ fn run() -> ExitCode {
 /// Never returns: if PID 1 ended, the kernel would panic and the machine reset.
 fn pid_1() -> ExitCode {
     log::panic_into_the_kernel_log();
+    sys::alloc::prepare();
     let mut pid1 = match pid1::Pid1::new() {
         Ok(pid1) => Box::new(pid1),
         Err(error) => panic!("make the event loop: {error}"),

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use hull_init_core::control::Refusal;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_move, unmount, UnmountFlags};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
+
+use crate::disk::trouble::Trouble;
 
 /// What the boot does without a file system.
 #[derive(Clone, Copy)]
@@ -55,7 +56,7 @@ const MOVED: &[&str] = &["/proc", "/sys", "/dev", "/run", "/tmp", "/var"];
 pub(crate) const SYSROOT: &str = "/sysroot";
 
 /// Mounts every API file system; gives what did not work.
-pub(crate) fn mount_api() -> Vec<Refusal> {
+pub(crate) fn mount_api() -> Vec<Trouble> {
     let mut troubles = Vec::new();
     for api in API {
         if !api.target.starts_with("/sys/") {
@@ -71,38 +72,43 @@ pub(crate) fn mount_api() -> Vec<Refusal> {
     troubles
 }
 
-fn refused(operation: &str, what: &str, target: &str, error: Errno) -> Refusal {
+fn refused(operation: &'static str, what: &str, target: &str, error: Errno) -> Trouble {
     let remedy = match error {
         Errno::NODEV => "the kernel lacks this file system: build it in",
         Errno::NOENT => "the mount point or device is missing: check the image",
         _ => "see the kernel's messages above",
     };
-    Refusal::new(&format!("{what} on {target}"), operation, &format!("{error}"), remedy)
+    Trouble::new(operation, format_args!("{what} on {target}"), error, remedy)
 }
 
 /// Mounts a file system on a directory, which is made if missing.
-pub(crate) fn mount_on(source: &str, target: &str, kind: &str, flags: MountFlags, data: &str) -> Result<(), Refusal> {
+pub(crate) fn mount_on(source: &str, target: &str, kind: &str, flags: MountFlags, data: &str) -> Result<(), Trouble> {
     let _ = fs::create_dir_all(target); // the mount says what is wrong
     let data = std::ffi::CString::new(data).unwrap_or_default();
     mount(source, target, kind, flags, data.as_c_str()).map_err(|error| refused("mount", source, target, error))
 }
 
 /// Mounts an erofs at [`SYSROOT`], read-only, and checks that it is a Hull root before anything moves.
-pub(crate) fn mount_root(device: &Path) -> Result<(), Refusal> {
+pub(crate) fn mount_root(device: &Path) -> Result<(), Trouble> {
     let device = device.to_string_lossy();
     mount_on(&device, SYSROOT, "erofs", MountFlags::RDONLY | MountFlags::NODEV, "")?;
     for target in MOVED.iter().copied().chain(["/usr/lib/hull/services.bin"]) {
         if !Path::new(&format!("{SYSROOT}{target}")).exists() {
             let _ = unmount(SYSROOT, UnmountFlags::DETACH); // nothing uses it yet
             let remedy = "this is not a Hull root image: stage another release";
-            return Err(Refusal::new(&format!("root image on {device}"), "enter", &format!("it has no {target}"), remedy));
+            return Err(Trouble::new(
+                "enter",
+                format_args!("root image on {device}"),
+                format_args!("it has no {target}"),
+                remedy,
+            ));
         }
     }
     Ok(())
 }
 
 /// Moves every mount and this process into [`SYSROOT`] and empties the initramfs, whose memory comes back.
-pub(crate) fn enter_root() -> Result<(), Refusal> {
+pub(crate) fn enter_root() -> Result<(), Trouble> {
     let moved = |target: &str, error| refused("move", target, SYSROOT, error);
     let initramfs: Vec<_> = fs::read_dir("/").map(|entries| entries.flatten().collect()).unwrap_or_default();
     for target in MOVED {
@@ -110,7 +116,10 @@ pub(crate) fn enter_root() -> Result<(), Refusal> {
     }
     for entry in initramfs {
         let path = entry.path();
-        if path != Path::new(SYSROOT) && path != Path::new("/hull") && !MOVED.iter().any(|target| path == Path::new(target)) {
+        if path != Path::new(SYSROOT)
+            && path != Path::new("/hull")
+            && !MOVED.iter().any(|target| path == Path::new(target))
+        {
             remove(&path);
         }
     }
@@ -130,14 +139,26 @@ fn remove(path: &Path) {
 }
 
 /// Unmounts everything that holds data, newest first; what is busy is made read-only. Gives the first thing that could be neither.
-pub(crate) fn unmount_all() -> Result<(), Refusal> {
+pub(crate) fn unmount_all() -> Result<(), Trouble> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut trouble = Ok(());
     for line in table.lines().rev() {
         let words: Vec<&str> = line.split(' ').collect();
         let Some(target) = words.get(4).map(|word| unescape(word)) else { continue };
         let kind = line.split_once(" - ").and_then(|(_, after)| after.split(' ').next()).unwrap_or("");
-        let keep = ["proc", "sysfs", "devtmpfs", "devpts", "cgroup2", "rootfs", "efivarfs", "pstore", "bpf", "securityfs", "mqueue"];
+        let keep = [
+            "proc",
+            "sysfs",
+            "devtmpfs",
+            "devpts",
+            "cgroup2",
+            "rootfs",
+            "efivarfs",
+            "pstore",
+            "bpf",
+            "securityfs",
+            "mqueue",
+        ];
         if target == "/" || target == "/run" || target == "/tmp" || keep.contains(&kind) {
             continue;
         }

@@ -16,6 +16,7 @@ const MARK_AGAIN_MS: u64 = 5_000;
 
 /// Judgement on this boot.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "one a node, and nothing here may allocate")]
 pub(crate) enum Trial {
     /// The slot was proved before.
     None,

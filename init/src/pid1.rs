@@ -112,7 +112,15 @@ pub(crate) fn now() -> Millis {
 
 /// The signals that mean something to PID 1. systemd's numbers for the same wishes are SIGRTMIN+4 (power off) and +5 (reboot).
 fn wanted_signals() -> [i32; 7] {
-    [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGPWR, libc::SIGUSR2, libc::SIGRTMIN() + 4, libc::SIGRTMIN() + 5]
+    [
+        libc::SIGCHLD,
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGPWR,
+        libc::SIGUSR2,
+        libc::SIGRTMIN() + 4,
+        libc::SIGRTMIN() + 5,
+    ]
 }
 
 impl Pid1 {
@@ -203,6 +211,12 @@ impl Pid1 {
     /// Tells everybody: log, status, and (for errors, by the kernel) the console.
     pub(crate) fn note(&mut self, what: std::fmt::Arguments<'_>) {
         self.log.error(what);
+        self.node.note(what);
+    }
+
+    /// As [`Pid1::note`], for what went well or was repaired: the console shows it with the banner only.
+    pub(crate) fn remark(&mut self, what: std::fmt::Arguments<'_>) {
+        self.log.info(what);
         self.node.note(what);
     }
 

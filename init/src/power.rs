@@ -14,7 +14,10 @@ const EVENT_BYTES: usize = 24;
 pub(crate) fn buttons() -> Vec<OwnedFd> {
     let Ok(entries) = std::fs::read_dir("/sys/class/input") else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with("event") && has_power_key(name)).filter_map(|name| open_device(&name)).collect()
+    names
+        .filter(|name| name.starts_with("event") && has_power_key(name))
+        .filter_map(|name| open_device(&name))
+        .collect()
 }
 
 fn open_device(name: &str) -> Option<OwnedFd> {

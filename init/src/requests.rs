@@ -1,11 +1,13 @@
 //! The control socket: one request a connection, answers in packets, each connection as fast as its reader.
 //!
 //! An answer is never stored: a connection remembers where it is in it, and the next packet is made when the socket takes one.
+#![allow(clippy::result_large_err, reason = "a refusal is plain text, and nothing here may allocate")]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_init_core::control::{
-    self, Follow, Node as NodeAnswer, Refusal, Request, Response, SOCKET, Service, ServiceState, Trial as TrialAnswer, line,
+    self, Follow, Node as NodeAnswer, Refusal, Request, Response, SOCKET, Service, ServiceState, Trial as TrialAnswer,
+    line,
 };
 use hull_init_core::health::Verdict;
 use hull_init_core::limits::{LOG_PIECE_BYTES, MAX_CONNECTIONS, PACKET_BYTES};
@@ -16,7 +18,8 @@ use rustix::event::epoll::EventFlags;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv,
+    send, socket_with,
 };
 
 use crate::jobs::Job;
@@ -131,7 +134,12 @@ impl Pid1 {
         };
         let answer = match control::decode::<Request>(&packet[..length.min(PACKET_BYTES)]) {
             Ok(request) => self.begin(index, &request),
-            Err(_) => Err(Refusal::new("request", "understand it", "it is of another version", "use the hullctl of the running release")),
+            Err(_) => Err(Refusal::new(
+                "request",
+                "understand it",
+                "it is of another version",
+                "use the hullctl of the running release",
+            )),
         };
         match answer {
             Ok(answer) => {
@@ -208,7 +216,9 @@ impl Pid1 {
             let (packet, after) = match self.next_packet(connection.answer) {
                 Next::Packet(packet, after) => (packet, Some(after)),
                 Next::Last(packet) => (packet, None),
-                Next::Later => return self.rewatch(connection.socket.as_fd(), Source::Connection(index as u8), EventFlags::IN),
+                Next::Later => {
+                    return self.rewatch(connection.socket.as_fd(), Source::Connection(index as u8), EventFlags::IN);
+                }
             };
             let mut buffer = [0; PACKET_BYTES];
             let Ok(bytes) = control::encode(&packet, &mut buffer) else { return self.close(Some(index)) };
@@ -297,7 +307,9 @@ impl Pid1 {
                 };
                 TrialAnswer::Running { left_ms: deadline.since(time), waiting_for }
             }
-            Trial::Marking { .. } => TrialAnswer::Running { left_ms: 0, waiting_for: line("the disk: the slot is being marked good") },
+            Trial::Marking { .. } => {
+                TrialAnswer::Running { left_ms: 0, waiting_for: line("the disk: the slot is being marked good") }
+            }
             Trial::Good => TrialAnswer::Good,
             Trial::Failed { reason } => TrialAnswer::Failed { reason: reason.clone() },
         }
@@ -360,6 +372,7 @@ impl Pid1 {
 fn resident_kib() -> u32 {
     let mut buffer = [0; 128];
     let text = crate::files::read("/proc/self/statm", &mut buffer).unwrap_or(b"");
-    let pages = text.split(|byte| *byte == b' ').nth(1).and_then(|word| core::str::from_utf8(word).ok()?.parse::<u32>().ok());
+    let pages =
+        text.split(|byte| *byte == b' ').nth(1).and_then(|word| core::str::from_utf8(word).ok()?.parse::<u32>().ok());
     pages.unwrap_or(0) * 4
 }

@@ -12,7 +12,8 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, remove_capability_from_bounding_set,
-    set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
 use crate::sys::process::{Child, Cloned, clone_into, leave, move_fd};
@@ -88,7 +89,12 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
 
 enum Never {}
 
-fn become_service(service: &Service, config: &Config, log: BorrowedFd<'_>, sockets: &[OwnedFd]) -> Result<Never, Failure> {
+fn become_service(
+    service: &Service,
+    config: &Config,
+    log: BorrowedFd<'_>,
+    sockets: &[OwnedFd],
+) -> Result<Never, Failure> {
     own_session(service.output, log)?;
     let adjustment = service.oom_score_adj.to_string();
     std::fs::write("/proc/self/oom_score_adj", adjustment).doing("set oom_score_adj")?;
@@ -158,7 +164,8 @@ fn make_directory(path: &str, uid: u32, gid: u32) -> Result<(), Failure> {
 /// Moves sockets to descriptors 3, 4, ...: first out of the way, for one of them may have such a number.
 fn pass(sockets: &[OwnedFd]) -> Result<(), Failure> {
     const ABOVE: i32 = 64;
-    let copies: Result<Vec<_>, _> = sockets.iter().map(|socket| rustix::io::fcntl_dupfd_cloexec(socket, ABOVE)).collect();
+    let copies: Result<Vec<_>, _> =
+        sockets.iter().map(|socket| rustix::io::fcntl_dupfd_cloexec(socket, ABOVE)).collect();
     for (number, socket) in (3..).zip(copies.doing("pass sockets")?.iter()) {
         move_fd(socket.as_fd(), number).doing("pass sockets")?;
     }
@@ -197,8 +204,10 @@ fn environment(service: &Service, config: &Config, sockets: &[OwnedFd]) -> Resul
 
 fn expanded(text: &str, config: &Config) -> Result<String, Failure> {
     let mut out = String::new();
-    expand(text, |key| config.value_by_name(key), &mut |piece| out.push_str(piece))
-        .map_err(|error| Failure { what: format!("expand {text}: {error:?}"), cause: io::ErrorKind::InvalidInput.into() })?;
+    expand(text, |key| config.value_by_name(key), &mut |piece| out.push_str(piece)).map_err(|error| Failure {
+        what: format!("expand {text}: {error:?}"),
+        cause: io::ErrorKind::InvalidInput.into(),
+    })?;
     Ok(out)
 }
 
@@ -239,7 +248,8 @@ fn one(number: u32) -> CapabilitySet {
 }
 
 fn exec(arguments: &[CString], environment: &[CString]) -> Result<Never, Failure> {
-    let program = arguments.first().map(|word| std::ffi::OsStr::from_bytes(word.to_bytes()).to_owned()).unwrap_or_default();
+    let program =
+        arguments.first().map(|word| std::ffi::OsStr::from_bytes(word.to_bytes()).to_owned()).unwrap_or_default();
     let error = crate::sys::process::exec(arguments, environment);
     Err(Failure { what: format!("exec {}", program.display()), cause: error })
 }

@@ -81,7 +81,10 @@ pub(crate) fn look_back(pid1: &mut Pid1) {
         return;
     }
     let panic = panic.map(|text| format!(" (kernel: {text})")).unwrap_or_default();
-    pid1.note(format_args!("slot {} failed its trial: {}{panic}; the node runs the other slot", record.slot, record.reason));
+    pid1.note(format_args!(
+        "slot {} failed its trial: {}{panic}; the node runs the other slot",
+        record.slot, record.reason
+    ));
     let kept = fs::write(FAILED, format!("slot={}\nreason={}{panic}\n", record.slot, record.reason));
     if let Err(error) = kept.and_then(|()| fs::remove_file(FILE)) {
         pid1.note(format_args!("keep the reason of the failed trial in {FAILED}: {error}"));

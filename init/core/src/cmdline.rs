@@ -224,7 +224,8 @@ impl Form {
             Self::Program => value.split(',').next().is_some_and(|program| !program.is_empty()),
             Self::Tag => !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
             Self::Number { least, most } => {
-                value.bytes().all(|b| b.is_ascii_digit()) && value.parse().is_ok_and(|n: u64| (least..=most).contains(&n))
+                value.bytes().all(|b| b.is_ascii_digit())
+                    && value.parse().is_ok_and(|n: u64| (least..=most).contains(&n))
             }
             Self::Word(words) => words.contains(&value),
         }
@@ -295,7 +296,8 @@ impl Config {
                 continue;
             }
             let Ok(text) = core::str::from_utf8(bytes) else {
-                let readable: String<64> = bytes.iter().take(48).map(|b| if b.is_ascii_graphic() { *b as char } else { '?' }).collect();
+                let readable: String<64> =
+                    bytes.iter().take(48).map(|b| if b.is_ascii_graphic() { *b as char } else { '?' }).collect();
                 config.complain(&readable, "", format_args!("not UTF-8; it is ignored"));
                 continue;
             };
@@ -334,7 +336,11 @@ impl Config {
                 self.complain(row.name, item, format_args!("expected {}; this one is left out", row.form));
             } else if write!(self.run, "{comma}{item}").is_err() {
                 self.run.truncate(length);
-                self.complain(row.name, item, format_args!("expected at most {RUN_BYTES} bytes in all; this one is left out"));
+                self.complain(
+                    row.name,
+                    item,
+                    format_args!("expected at most {RUN_BYTES} bytes in all; this one is left out"),
+                );
             }
         }
     }
@@ -344,7 +350,11 @@ impl Config {
             Some(near) if distance(name, near) <= 3 => {
                 self.complain(name, value, format_args!("no such key, did you mean {near}? It is ignored"));
             }
-            _ => self.complain(name, value, format_args!("no such key; it is ignored. The keys are listed in docs/cmdline.md")),
+            _ => self.complain(
+                name,
+                value,
+                format_args!("no such key; it is ignored. The keys are listed in docs/cmdline.md"),
+            ),
         }
     }
 

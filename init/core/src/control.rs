@@ -23,6 +23,7 @@ pub type Path = String<PATH_BYTES>;
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, and nothing here may allocate")]
 pub enum Request {
     /// Answered by one `Node`, a `Service` each, a `Complaint` each, a `Note` each.
     Status,
@@ -64,7 +65,10 @@ pub enum Follow {
 
 /// One packet of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(clippy::large_enum_variant)] // one at a time, on the stack of whoever encodes it: nothing here may allocate
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one at a time, on the stack of whoever encodes it: nothing here may allocate"
+)]
 pub enum Response {
     /// The node as a whole.
     Node(Node),
@@ -148,6 +152,7 @@ pub enum RunningRoot {
 
 /// Where state goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one a node, and nothing here may allocate")]
 pub enum State {
     /// The state partition.
     Disk,

@@ -21,11 +21,7 @@ pub enum Verdict {
 ///
 /// A service counts when it is ready now: one that was ready and crashed since is missing. A crash alone is no verdict, for
 /// the old release may have crashed just as well and come back; only the deadline decides.
-pub fn judge<'s>(
-    now: Millis,
-    deadline: Millis,
-    services: impl Iterator<Item = (&'s str, &'s Watched)>,
-) -> Verdict {
+pub fn judge<'s>(now: Millis, deadline: Millis, services: impl Iterator<Item = (&'s str, &'s Watched)>) -> Verdict {
     let mut missing = Line::new();
     let mut list = |name: &str, what: &str| {
         let comma = if missing.is_empty() { "" } else { ", " };
@@ -71,10 +67,8 @@ mod tests {
     use crate::supervisor::{Ending, Event, Id, Supervisor};
 
     fn service(name: &str, health: &str) -> Service {
-        serde_json::from_str(&format!(
-            r#"{{"name":"{name}","exec":["/x"],"uid":0,"gid":0,"health":"{health}"}}"#
-        ))
-        .unwrap()
+        serde_json::from_str(&format!(r#"{{"name":"{name}","exec":["/x"],"uid":0,"gid":0,"health":"{health}"}}"#))
+            .unwrap()
     }
 
     fn node() -> Supervisor {

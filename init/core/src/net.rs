@@ -46,7 +46,8 @@ impl Net {
             _ => {}
         }
         let mut parts = value.split(':');
-        let interface = parts.next().filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/'))?;
+        let interface =
+            parts.next().filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/'))?;
         let (address, bits) = parts.next()?.split_once('/')?;
         let gateway = match parts.next() {
             None | Some("") => None,

@@ -47,7 +47,10 @@ mod tests {
     #[test]
     fn one_datagram_may_say_several_things() {
         assert_eq!(all(b"READY=1\nSTATUS=serving a=b\n"), [Notice::Ready, Notice::Status("serving a=b")]);
-        assert_eq!(all(b"X_HULL_HEALTH=ok\nX_HULL_HEALTH=web crashed"), [Notice::Healthy, Notice::Unhealthy("web crashed")]);
+        assert_eq!(
+            all(b"X_HULL_HEALTH=ok\nX_HULL_HEALTH=web crashed"),
+            [Notice::Healthy, Notice::Unhealthy("web crashed")]
+        );
         assert_eq!(all(b"WATCHDOG=1\nWATCHDOG=trigger"), [Notice::Watchdog, Notice::WatchdogTrigger]);
     }
 

@@ -169,7 +169,9 @@ impl fmt::Display for Fault<'_> {
         match self {
             Self::Name => f.write_str("name: expected letters, digits and `-`"),
             Self::Program => f.write_str("exec: expected an absolute path and arguments"),
-            Self::Capability(name) => write!(f, "capabilities: {name} is not a capability of Linux (without CAP_, lower case)"),
+            Self::Capability(name) => {
+                write!(f, "capabilities: {name} is not a capability of Linux (without CAP_, lower case)")
+            }
             Self::After(name) => write!(f, "after: no service {name} comes before this one"),
             Self::Environment(entry) => write!(f, "environment: {entry} is not KEY=VALUE"),
             Self::Directory(path) => write!(f, "directories or listen: {path} is not an absolute path"),
@@ -425,17 +427,27 @@ mod tests {
         assert_eq!(with(|s| s.name = Name::try_from("../kv").unwrap()).check(&[]), Err(Fault::Name));
         assert_eq!(with(|s| s.exec[0] = entry("hull-kv")).check(&[]), Err(Fault::Program));
         assert_eq!(with(|s| s.exec.clear()).check(&[]), Err(Fault::Program));
-        assert_eq!(with(|s| s.capabilities.push(short("sys_evil")).unwrap()).check(&[]), Err(Fault::Capability("sys_evil")));
-        assert_eq!(with(|s| s.after.push(Name::try_from("later").unwrap()).unwrap()).check(&["kv"]), Err(Fault::After("later")));
+        assert_eq!(
+            with(|s| s.capabilities.push(short("sys_evil")).unwrap()).check(&[]),
+            Err(Fault::Capability("sys_evil"))
+        );
+        assert_eq!(
+            with(|s| s.after.push(Name::try_from("later").unwrap()).unwrap()).check(&["kv"]),
+            Err(Fault::After("later"))
+        );
         assert_eq!(with(|s| s.environment[0] = entry("=x")).check(&[]), Err(Fault::Environment("=x")));
-        assert_eq!(with(|s| s.environment[0] = entry("X=${hull.nmae}")).check(&[]), Err(Fault::Expansion("X=${hull.nmae}")));
+        assert_eq!(
+            with(|s| s.environment[0] = entry("X=${hull.nmae}")).check(&[]),
+            Err(Fault::Expansion("X=${hull.nmae}"))
+        );
         assert_eq!(with(|s| s.directories.push(entry("var")).unwrap()).check(&[]), Err(Fault::Directory("var")));
         assert_eq!(with(|s| s.memory_max = String::try_from("64m").unwrap()).check(&[]), Err(Fault::MemoryMax("64m")));
     }
 
     #[test]
     fn capabilities_are_the_kernels_bits() {
-        let caps = |names: &[&str]| with(|s| s.capabilities = names.iter().map(|n| String::try_from(*n).unwrap()).collect());
+        let caps =
+            |names: &[&str]| with(|s| s.capabilities = names.iter().map(|n| String::try_from(*n).unwrap()).collect());
         assert_eq!(caps(&["chown", "net_bind_service"]).capability_bits(), Ok(1 | 1 << 10));
         assert_eq!(caps(&["all"]).capability_bits(), Ok((1 << 41) - 1));
         assert_eq!(caps(&[]).capability_bits(), Ok(0));

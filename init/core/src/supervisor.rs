@@ -382,7 +382,8 @@ impl Supervisor {
             return;
         }
         let is_ready = |service: &Watched| matches!(service.state, State::Ready { .. });
-        let ready = self.services.iter().enumerate().filter(|(_, s)| is_ready(s)).fold(0u32, |mask, (i, _)| mask | 1 << i);
+        let ready =
+            self.services.iter().enumerate().filter(|(_, s)| is_ready(s)).fold(0u32, |mask, (i, _)| mask | 1 << i);
         for (index, service) in self.services.iter_mut().enumerate() {
             if service.state == State::Waiting && service.policy.after & !ready == 0 {
                 service.state = State::Starting { since: now };
@@ -434,7 +435,11 @@ impl Watched {
             Restart::OnFailure => ending != Ending::Code(0),
             Restart::Never => false,
         };
-        if again { self.back_off(now, ending) } else { self.state = State::Stopped(ending) }
+        if again {
+            self.back_off(now, ending)
+        } else {
+            self.state = State::Stopped(ending)
+        }
         self.hold_if_held();
     }
 

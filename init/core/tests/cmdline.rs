@@ -45,10 +45,7 @@ fn a_bad_value_leaves_the_default_and_says_what_was_expected() {
     assert_eq!(config.update_deadline().as_secs(), 60);
     assert_eq!(config.value(Key::KvListen), "127.0.0.1:2379");
     let first = config.complaints()[0].to_string();
-    assert_eq!(
-        first,
-        "command line: hull.update.deadline=soon: expected a whole number from 5 to 3600; 60 applies"
-    );
+    assert_eq!(first, "command line: hull.update.deadline=soon: expected a whole number from 5 to 3600; 60 applies");
 }
 
 #[test]
@@ -81,7 +78,11 @@ fn quotes_keep_blanks_together() {
 
 #[test]
 fn numbers_outside_their_bounds_are_refused() {
-    for (line, key) in [("hull.update.tries=0", Key::UpdateTries), ("hull.update.tries=16", Key::UpdateTries), ("hull.watchdog=-1", Key::Watchdog)] {
+    for (line, key) in [
+        ("hull.update.tries=0", Key::UpdateTries),
+        ("hull.update.tries=16", Key::UpdateTries),
+        ("hull.watchdog=-1", Key::Watchdog),
+    ] {
         let config = parse(line);
         assert_eq!(config.complaints().len(), 1, "{line}");
         assert!(!config.is_given(key));

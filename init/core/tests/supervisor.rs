@@ -84,7 +84,10 @@ fn pauses_double_up_to_a_cap_and_start_over_after_a_stable_run() {
     assert_eq!(pauses[11], LONGEST_BACK_OFF_MS);
     now = now.plus(STABLE_AFTER_MS);
     node.step(now, Event::Ended(KV, Ending::Code(1)));
-    assert_eq!(state(&node, KV), State::BackingOff { restart_at: now.plus(FIRST_BACK_OFF_MS), ending: Ending::Code(1) });
+    assert_eq!(
+        state(&node, KV),
+        State::BackingOff { restart_at: now.plus(FIRST_BACK_OFF_MS), ending: Ending::Code(1) }
+    );
 }
 
 #[test]

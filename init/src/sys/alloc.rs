@@ -34,6 +34,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Large blocks come from mmap(2) and go back to the kernel when they are freed; pages of a log that were never written do not count.
+pub(crate) fn prepare() {
+    const LARGE_BYTES: i32 = 16 * 1024;
+    // SAFETY: mallopt(3) has no preconditions.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+}
+
 /// From now on allocations are counted as wrong, and what the boot used and freed goes back to the kernel.
 pub(crate) fn seal() {
     // SAFETY: malloc_trim(3) has no preconditions.
