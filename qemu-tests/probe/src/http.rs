@@ -22,10 +22,7 @@ pub(crate) fn ask(port: u16, request: &str) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.split(' ')
-        .nth(1)
-        .is_some_and(|status| status == "200")
-        .then(|| body.to_owned())
+    head.split(' ').nth(1).is_some_and(|status| status == "200").then(|| body.to_owned())
 }
 
 /// A request with a JSON body for etcd's JSON gateway.

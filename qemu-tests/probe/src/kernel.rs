@@ -32,8 +32,8 @@ pub(crate) fn start() -> Result<Start, String> {
         .map_err(|error| format!("open /dev/kmsg: {error}"))?;
     let tick = tsc::now();
     let here = format!("hull-bench tick {tick}");
-    log.write_all(format!("<7>{here}").as_bytes())
-        .map_err(|error| format!("write /dev/kmsg: {error}"))?;
+    // Without the newline the record would wait for a continuation, unseen.
+    log.write_all(format!("<7>{here}\n").as_bytes()).map_err(|error| format!("write /dev/kmsg: {error}"))?;
     let mut record = [0; RECORD];
     let (mut pid_1, mut now) = (None, None);
     while let Ok(length) = log.read(&mut record) {
@@ -48,10 +48,7 @@ pub(crate) fn start() -> Result<Start, String> {
     }
     let now = now.ok_or("read /dev/kmsg: the line just written is not in it")?;
     let clock = tick.saturating_sub(now * 1000);
-    Ok(Start {
-        clock,
-        pid_1: pid_1.map(|micros| clock + micros * 1000),
-    })
+    Ok(Start { clock, pid_1: pid_1.map(|micros| clock + micros * 1000) })
 }
 
 /// Microseconds and text of a record: `6,339,5140900,-;text`, Documentation/ABI/testing/dev-kmsg.
@@ -70,6 +67,5 @@ pub(crate) fn kib(path: &str, key: &str) -> Option<u64> {
 /// The value of `key=value` on the kernel's command line.
 pub(crate) fn option(key: &str) -> Option<String> {
     let text = fs::read_to_string("/proc/cmdline").ok()?;
-    text.split_whitespace()
-        .find_map(|word| Some(word.strip_prefix(key)?.strip_prefix('=')?.to_owned()))
+    text.split_whitespace().find_map(|word| Some(word.strip_prefix(key)?.strip_prefix('=')?.to_owned()))
 }
