@@ -117,7 +117,7 @@ int main(void) {
         fd = open("/proc/sysrq-trigger", O_WRONLY);
         (void)!write(fd, "c", 1);
     }
-    if (asked("watchdog")) arm_watchdog(8);
+    if (asked("watchdog")) arm_watchdog(25);
     if (asked("kexec-good")) load_and_jump("/kernel.good", "jumped=1 console=ttyS0");
     if (asked("kexec-hang")) load_and_jump("/kernel.good", "jumped=1 hang");
     if (asked("kexec-unsigned")) load_and_jump("/kernel.unsigned", "jumped=1");
