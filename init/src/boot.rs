@@ -1,6 +1,7 @@
 //! The boot, as a list. Every step that fails says why and what to do, and the boot goes as far as it can.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hull_init_core::cmdline::{Config, StateWish};
@@ -48,8 +49,8 @@ const FIRST_SEARCH: Duration = Duration::from_millis(1_500);
 /// Boots. Comes back with a running node, or with one that looks for a root.
 pub(crate) fn boot(pid1: &mut Pid1) {
     run(pid1, BEFORE_THE_ROOT);
-    if let Err(reason) = find_root(pid1, FIRST_SEARCH) {
-        stay_without_root(pid1, &reason);
+    if let Err(why) = find_root(pid1, FIRST_SEARCH) {
+        stay_without_root(pid1, why);
     }
 }
 
@@ -61,62 +62,94 @@ fn run(pid1: &mut Pid1, steps: &[(&str, Step)]) {
     }
 }
 
+/// Why the node has no root.
+enum Rootless {
+    /// There is none to be found yet: a disk may still appear.
+    NotFound(String),
+    /// It was found and is no root: looking again finds the same.
+    Unusable(String),
+}
+
 /// The node stays up without a root: it says why, looks for a disk, and obeys the power button and the watchdog.
-fn stay_without_root(pid1: &mut Pid1, reason: &str) {
-    pid1.note(format_args!("{reason}"));
+fn stay_without_root(pid1: &mut Pid1, why: Rootless) {
+    let (Rootless::NotFound(reason) | Rootless::Unusable(reason)) = &why;
     pid1.node.root = RunningRoot::Missing { reason: line(reason) };
+    if pid1.shutdown.is_some() {
+        return; // a trial that failed is on its way back, and has told why
+    }
+    pid1.note(format_args!("{reason}"));
     pid1.find_buttons();
     pid1.arm_watchdog();
     pid1.console.line(format_args!("\r\n  Hull {}: no root file system", pid1.node.version));
     pid1.console.line(format_args!("  {reason}"));
-    pid1.console
-        .line(format_args!("  The node stays up and looks for a disk every second; the power button turns it off."));
-    pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS)));
+    match why {
+        Rootless::NotFound(_) => {
+            pid1.console.line(format_args!("  The node looks for a disk every second; the power button turns it off."));
+            pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS)));
+        }
+        Rootless::Unusable(_) => {
+            pid1.console
+                .line(format_args!("  Boot the other slot with hull.boot.slot=, or attach another disk and reset."));
+        }
+    }
 }
 
 /// The loop asks for another look.
 pub(crate) fn search_again(pid1: &mut Pid1) {
     pid1.search_again_at(None);
     match find_root(pid1, Duration::ZERO) {
-        Ok(()) => pid1.console.line(format_args!("  a disk appeared")),
-        Err(_) => pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS))),
+        Ok(()) => {
+            pid1.console.line(format_args!("  a disk appeared"));
+        }
+        Err(Rootless::NotFound(_)) => pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS))),
+        Err(why) => stay_without_root(pid1, why),
     }
 }
 
-/// Opens the root, mounts the state, enters, and does what comes then. Error: why there is no root.
-fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), String> {
+/// Opens the root, mounts the state, enters, and does what comes then.
+fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
     let RootChoice { root, notes } = match disk::open_root(&pid1.config, wait) {
         Ok(choice) => choice,
-        Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(reason),
+        Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(Rootless::NotFound(reason)),
     };
     for note in &notes {
         pid1.remark(format_args!("{note}"));
     }
+    let (device, running) = take_choice(pid1, root);
+    state(pid1, &running);
+    crate::trial::look_back(pid1);
+    if let Err(trouble) = enter(&device) {
+        if let Trial::Running { slot, .. } = pid1.node.trial {
+            pid1.fail_trial(slot, format_args!("{trouble}"));
+        }
+        return Err(Rootless::Unusable(trouble.to_string()));
+    }
+    pid1.node.root = running;
+    run(pid1, IN_THE_ROOT);
+    Ok(())
+}
+
+fn enter(device: &Path) -> Result<(), Trouble> {
+    keep_boot_files()?;
+    mounts::mount_root(device)?;
+    mounts::enter_root()
+}
+
+/// What was chosen, and whether it is on trial from now on.
+fn take_choice(pid1: &mut Pid1, root: Root) -> (PathBuf, RunningRoot) {
     let hash = manifest_of("/hull/manifest").map(|manifest| manifest.root.root_hash.to_string()).unwrap_or_default();
-    let (device, running) = match root {
+    let root_hash = cut(&hash);
+    match root {
+        Root::Embedded { device } => (device, RunningRoot::Embedded { root_hash }),
         Root::Slot { device, slot, trial } => {
             let slot = if slot == 'b' { SlotName::B } else { SlotName::A };
             if matches!(trial, disk::Trial::Running) {
                 let limit = pid1.config.update_deadline().as_millis() as u64;
                 pid1.node.trial = Trial::Running { slot, deadline: pid1.node.started.plus(limit) };
             }
-            (device, RunningRoot::Slot { slot, root_hash: cut(&hash) })
+            (device, RunningRoot::Slot { slot, root_hash })
         }
-        Root::Embedded { device } => (device, RunningRoot::Embedded { root_hash: cut(&hash) }),
-    };
-    state(pid1, &running);
-    crate::trial::look_back(pid1);
-    if let Err(trouble) =
-        keep_boot_files().and_then(|()| mounts::mount_root(&device)).and_then(|()| mounts::enter_root())
-    {
-        if let Trial::Running { slot, .. } = pid1.node.trial {
-            pid1.fail_trial(slot, format_args!("{trouble}"));
-        }
-        return Err(trouble.to_string());
     }
-    pid1.node.root = running;
-    run(pid1, IN_THE_ROOT);
-    Ok(())
 }
 
 fn api_file_systems(pid1: &mut Pid1) -> Result<(), Trouble> {

@@ -25,6 +25,7 @@ impl Pid1 {
         };
         self.log.warning(format_args!("{what}: asked for by {why}; stopping"));
         self.console.line(format_args!("\r\n  {what}: asked for by {why}; stopping"));
+        self.explain_end_of_trial(goal, why);
         self.supervisor.close();
         let limit = self.config.shutdown_deadline().as_millis() as u64;
         self.shutdown = Some(Shutdown::new(now(), limit, goal, self.table.find("launcher")));
@@ -32,6 +33,15 @@ impl Pid1 {
 
     /// Does what the shutdown wants next, until it has to wait.
     pub(crate) fn go_on_ending(&mut self) {
+        if let Some(by) = self.jobs.jump_by {
+            if by <= now() {
+                self.log.error(format_args!(
+                    "spend a try of the staged slot: the disk does not answer; the machine resets instead"
+                ));
+                self.jump(RebootCommand::Restart);
+            }
+            return;
+        }
         while let Some(mut shutdown) = self.shutdown {
             let containers = if cgroups::containers_run() { Containers::Running } else { Containers::Gone };
             let next = shutdown.step(now(), &self.supervisor, containers, others());
@@ -62,9 +72,6 @@ impl Pid1 {
 
     /// Before the jump of a swap: the reason for whoever finds the trial dead, and the try in the partition table.
     fn spend_try(&mut self) {
-        if self.jobs.is_running(Job::SpendTry) {
-            return;
-        }
         let target = match &self.node.root {
             RunningRoot::Slot { slot: SlotName::A, .. } => SlotName::B,
             RunningRoot::Slot { slot: SlotName::B, .. }
@@ -76,6 +83,7 @@ impl Pid1 {
         if let Err(error) = remember_jump(target, stopped) {
             self.log.error(format_args!("remember the jump for the next system: {error}"));
         }
+        self.jobs.jump_by = Some(now().plus(SPEND_TRY_MS));
         if let Err(refusal) = self.start_job(Job::SpendTry, &["spend-try"], None) {
             self.log.error(format_args!("{refusal}; the machine resets instead"));
             crate::trial::forget_jump();
@@ -113,6 +121,9 @@ impl Pid1 {
         crate::sys::process::leave(102);
     }
 }
+
+/// Time that the partition table's change may take before the machine resets without the jump, in ms: a disk that answers needs 20.
+const SPEND_TRY_MS: u64 = 10_000;
 
 /// Whether processes other than PID 1 and the kernel's own exist. The node ends: this may allocate.
 fn others() -> Others {

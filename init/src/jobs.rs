@@ -8,7 +8,7 @@ use hull_init_core::control::{Refusal, Response, format_line};
 use hull_init_core::limits::LOG_BYTES;
 use hull_init_core::log_ring::Ring;
 use hull_init_core::shutdown::Goal;
-use hull_init_core::supervisor::Ending;
+use hull_init_core::supervisor::{Ending, Millis};
 use rustix::process::Pid;
 
 use crate::pid1::{How, Pid1};
@@ -51,6 +51,8 @@ pub(crate) struct Jobs {
     running: Vec<Running, MAX_JOBS>,
     pub(crate) pipe: LogPipe,
     pub(crate) ring: Ring,
+    /// `spend-try` runs, the last thing before a jump, and must have ended by then.
+    pub(crate) jump_by: Option<Millis>,
 }
 
 /// A job that ended.
@@ -62,7 +64,7 @@ pub(crate) struct Ended {
 
 impl Jobs {
     pub(crate) fn new() -> rustix::io::Result<Self> {
-        Ok(Self { running: Vec::new(), pipe: LogPipe::new()?, ring: Ring::new(LOG_BYTES) })
+        Ok(Self { running: Vec::new(), pipe: LogPipe::new()?, ring: Ring::new(LOG_BYTES), jump_by: None })
     }
 
     /// Takes a bounded share of what jobs wrote.
@@ -81,10 +83,6 @@ impl Jobs {
         let index = self.running.iter().position(|running| running.child.pid == pid)?;
         let running = self.running.swap_remove(index);
         Some(Ended { job: running.job, connection: running.connection })
-    }
-
-    pub(crate) fn is_running(&self, job: Job) -> bool {
-        self.running.iter().any(|running| running.job == job)
     }
 
     /// The job that changes slots, if one runs.

@@ -244,7 +244,7 @@ impl Pid1 {
         let entry = self.table.entries.get_mut(id.index())?;
         match action {
             Action::Spawn(_) => return Some(self.spawn(id)),
-            Action::Terminate(_) => entry.signal(rustix::process::Signal::TERM),
+            Action::Terminate(_) => entry.terminate(),
             Action::Kill(_) => {
                 entry.kill();
                 let name = entry.service.name.clone();

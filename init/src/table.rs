@@ -91,6 +91,14 @@ impl Entry {
         }
     }
 
+    /// Asks it to stop. What has a terminal is told that it hangs up, for an interactive shell ignores SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+        if self.service.output == Output::Console {
+            self.signal(rustix::process::Signal::HUP);
+        }
+    }
+
     /// SIGKILL to all of it.
     pub(crate) fn kill(&self) {
         if let Some(group) = &self.group {

@@ -57,9 +57,16 @@ fn write_record(slot: &str, reason: &str, stopped: Stopped) -> std::io::Result<(
     Ok(())
 }
 
+fn name_of(slot: SlotName) -> &'static str {
+    match slot {
+        SlotName::A => "a",
+        SlotName::B => "b",
+    }
+}
+
 /// Before a swap jumps: what a later boot says if the trial never speaks. Errors are the caller's to log; a swap goes on without.
 pub(crate) fn remember_jump(slot: SlotName, stopped: Stopped) -> std::io::Result<()> {
-    write_record(if slot == SlotName::A { "a" } else { "b" }, SILENT, stopped)
+    write_record(name_of(slot), SILENT, stopped)
 }
 
 /// The jump is not taken: nothing is to be said about it.
@@ -141,8 +148,7 @@ impl Pid1 {
 
     fn mark(&mut self, slot: SlotName) {
         self.node.trial = Trial::Marking { slot, again_at: None };
-        let name = if slot == SlotName::A { "a" } else { "b" };
-        if self.start_job(Job::MarkGood, &["mark-good", name], None).is_err() {
+        if self.start_job(Job::MarkGood, &["mark-good", name_of(slot)], None).is_err() {
             self.node.mark_again(now());
         }
     }
@@ -164,6 +170,15 @@ impl Pid1 {
         }
     }
 
+    /// Somebody ends the node before its trial is decided: the next boot says so.
+    pub(crate) fn explain_end_of_trial(&self, goal: Goal, why: &str) {
+        let Trial::Running { slot, .. } = self.node.trial else { return };
+        let what = if goal == Goal::Poweroff { "turned off" } else { "restarted" };
+        let reason = format!("it was {what} by {why} before it was proved");
+        // The node ends either way; then the next boot says less.
+        let _ = write_record(name_of(slot), &reason, Stopped { ms: unix_ms(), tsc: 0 });
+    }
+
     /// The trial is over: the reason goes to the disk, the machine to the other slot.
     pub(crate) fn fail_trial(&mut self, slot: SlotName, reason: std::fmt::Arguments<'_>) {
         crate::sys::alloc::unseal();
@@ -171,8 +186,7 @@ impl Pid1 {
         self.note(format_args!("slot {slot} fails its trial: {reason}; the machine goes back to the other slot"));
         self.console.line(format_args!("  slot {slot} fails its trial: {reason}"));
         let stopped = Stopped { ms: unix_ms(), tsc: 0 };
-        let name = if slot == SlotName::A { "a" } else { "b" };
-        if let Err(error) = write_record(name, &reason, stopped) {
+        if let Err(error) = write_record(name_of(slot), &reason, stopped) {
             self.log.error(format_args!("write {FILE}: {error}"));
         }
         self.node.trial = Trial::Failed { reason };
