@@ -36,15 +36,21 @@ impl Store {
             return Err(Refused::FutureRevision);
         }
         let at = if revision == 0 { self.revision } else { revision };
-        let thinned = self.index.keeps_any(at);
+        let any_kept = self.index.keeps_any(at);
         let mut hash = crc32c::crc32c(BUCKET);
         let mut buffer = Vec::new();
         for record in self.history.since(Revision::default()) {
             if record.rev.main > at {
                 break;
             }
-            // What compaction has removed, or is about to.
-            if record.rev.main <= self.compacted && thinned && !self.index.kept_at(&record.key, record.rev, at) {
+            let old = record.rev.main <= self.compacted;
+            // What compaction has removed, or is about to: when it does must make no difference.
+            if old && !self.index.kept_at(&record.key, record.rev, self.compacted) {
+                continue;
+            }
+            // etcd leaves out, of what compaction spared, all that is superseded at the hash's revision, unless every
+            // key is deleted there.
+            if old && any_kept && !self.index.kept_at(&record.key, record.rev, at) {
                 continue;
             }
             buffer.clear();

@@ -47,9 +47,10 @@ impl Store {
         let filters = Filters::of(request);
         let mut found: Vec<Revision> = Vec::new();
         let mut total = 0;
-        // Without sorting or filtering, one more than the limit is all that "more" needs; the rest is only counted.
-        let enough =
-            if matches!(order, Order::AsFound) && filters.none() && limit > 0 { limit + 1 } else { usize::MAX };
+        // Without an order or a filter, one more than the limit is all that "more" needs; the rest is only counted. As in
+        // etcd that holds for a sort target without an order, too: then only what the limit lets through is sorted.
+        let unsorted = request.sort_order() == SortOrder::None;
+        let enough = if unsorted && filters.none() && limit > 0 { limit + 1 } else { usize::MAX };
         for (_, rev) in self.index.range(&range, at) {
             total += 1;
             if found.len() < enough {

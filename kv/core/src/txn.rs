@@ -20,7 +20,7 @@ impl Store {
     /// A range in the branch that is taken names a compacted or future revision.
     pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Refused> {
         let path = self.choose(request);
-        self.check_branch(request, &mut path.iter())?;
+        self.check_path(request, &path)?;
         self.read_branch(request, &mut path.iter(), Some(header(self.revision)))
     }
 
@@ -58,18 +58,14 @@ impl Store {
         path
     }
 
-    /// Everything that can refuse, checked before anything is changed.
-    fn check_branch(&self, request: &TxnRequest, path: &mut std::slice::Iter<'_, bool>) -> Result<(), Refused> {
-        let succeeded = *path.next().unwrap_or(&false);
-        for op in branch(request, succeeded) {
-            match &op.request {
-                Some(Request::RequestPut(put)) => self.check_txn_put(put)?,
-                Some(Request::RequestRange(range)) => self.check_txn_range(range)?,
-                Some(Request::RequestTxn(nested)) => self.check_branch(nested, path)?,
-                Some(Request::RequestDeleteRange(_)) | None => {}
-            }
-        }
-        Ok(())
+    /// Everything that can refuse, checked before anything is changed: all puts first, then all ranges, so that of two
+    /// refusals the same one is answered as by etcd.
+    fn check_path(&self, request: &TxnRequest, path: &Path) -> Result<(), Refused> {
+        let put = |op: &Request| if let Request::RequestPut(put) = op { self.check_txn_put(put) } else { Ok(()) };
+        let range =
+            |op: &Request| if let Request::RequestRange(range) = op { self.check_txn_range(range) } else { Ok(()) };
+        check_branch(request, &mut path.iter(), &put)?;
+        check_branch(request, &mut path.iter(), &range)
     }
 
     fn check_txn_put(&self, put: &PutRequest) -> Result<(), Refused> {
@@ -89,7 +85,7 @@ impl Store {
     /// Does a transaction.
     pub(crate) fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, Refused> {
         let path = self.choose(&request);
-        self.check_branch(&request, &mut path.iter())?;
+        self.check_path(&request, &path)?;
         let mut write = Write::new(self);
         let mut response = write.branch(request, &mut path.iter());
         let revision = write.finish();
@@ -125,4 +121,21 @@ impl Write<'_> {
 
 fn branch(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
     if succeeded { &request.success } else { &request.failure }
+}
+
+/// Runs a check over every operation of the branches that will be taken.
+fn check_branch(
+    request: &TxnRequest,
+    path: &mut std::slice::Iter<'_, bool>,
+    check: &impl Fn(&Request) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    let succeeded = *path.next().unwrap_or(&false);
+    for op in branch(request, succeeded) {
+        match &op.request {
+            Some(Request::RequestTxn(nested)) => check_branch(nested, path, check)?,
+            Some(op) => check(op)?,
+            None => {}
+        }
+    }
+    Ok(())
 }

@@ -116,7 +116,7 @@ impl Lines {
         while let Some(message) = take_frame(&mut whole) {
             let line = match transcode::to_json(self.output, &message) {
                 Ok(json) => format!("{{\"result\":{json}}}"),
-                Err(why) => error_json(&Status::internal(why), Shape::Nested).to_string(),
+                Err(why) => error_json(&Status::internal(why), Shape::Nested),
             };
             lines.extend_from_slice(line.as_bytes());
             lines.push(b'\n');
@@ -167,29 +167,34 @@ enum Shape {
     Nested,
 }
 
-fn error_json(status: &Status, shape: Shape) -> serde_json::Value {
+fn error_json(status: &Status, shape: Shape) -> String {
     let code = i32::from(status.code());
+    let message = serde_json::Value::from(status.message());
     match shape {
-        Shape::Flat => serde_json::json!({ "error": status.message(), "code": code, "message": status.message() }),
-        Shape::Nested => serde_json::json!({ "error": {
-            "grpc_code": code,
-            "http_code": http_code(status.code()).as_u16(),
-            "message": status.message(),
-            "http_status": http_code(status.code()).canonical_reason().unwrap_or_default(),
-        } }),
+        Shape::Flat => format!(r#"{{"error":{message},"message":{message},"code":{code}}}"#),
+        Shape::Nested => {
+            let http = http_code(status.code());
+            let reason = http.canonical_reason().unwrap_or_default();
+            format!(
+                r#"{{"error":{{"grpc_code":{code},"http_code":{},"message":{message},"http_status":"{reason}"}}}}"#,
+                http.as_u16()
+            )
+        }
     }
 }
 
 fn refusal(status: &Status) -> Response<Body> {
-    whole(http_code(status.code()), "application/json", error_json(status, Shape::Flat).to_string())
+    whole(http_code(status.code()), "application/json", error_json(status, Shape::Flat))
 }
 
-/// grpc-gateway's table (`runtime.HTTPStatusFromCode`).
+/// grpc-gateway's table (`runtime.HTTPStatusFromCode`) of the version in etcd 3.4; later ones answer a failed precondition
+/// with 400.
 fn http_code(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::Cancelled => StatusCode::REQUEST_TIMEOUT,
-        Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
+        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::FailedPrecondition => StatusCode::PRECONDITION_FAILED,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,

@@ -132,12 +132,16 @@ pub(super) fn read(file: &[u8], seq: u64, offset: usize) -> Found {
     let Some(header) = Header::read(file, seq, offset) else {
         return torn_or(file, offset, RECORD_HEADER, "the checksum of a record's header is wrong");
     };
-    let Some(payload) = rest.get(RECORD_HEADER..RECORD_HEADER + header.length) else { return Found::Torn };
+    let next = (offset + RECORD_HEADER + header.length).next_multiple_of(ALIGN);
+    if next > file.len() {
+        return Found::Torn;
+    }
+    let payload = &rest[RECORD_HEADER..RECORD_HEADER + header.length];
     if crc32c::crc32c(payload) != header.crc {
         return torn_or(file, offset, RECORD_HEADER + header.length, "the checksum of a record is wrong");
     }
     match decode(header.kind, payload) {
-        Some(record) => Found::Record(record, (offset + RECORD_HEADER + header.length).next_multiple_of(ALIGN)),
+        Some(record) => Found::Record(record, next),
         None => Found::Damaged("a record of this kind or shape is unknown to this version"),
     }
 }

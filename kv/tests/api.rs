@@ -1,0 +1,210 @@
+//! The gRPC API through the crate `etcd-client`, which nobody here wrote.
+mod support;
+
+use std::time::Duration;
+
+use etcd_client::{
+    Client, Compare, CompareOp, DeleteOptions, Error, EventType, GetOptions, LeaseGrantOptions, PutOptions, SortOrder,
+    SortTarget, Txn, TxnOp, WatchOptions, WatchResponse, WatchStream,
+};
+use support::{Member, folder};
+
+/// Nothing here takes long; what does not come at all must not hang a test run.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn client(member: &Member) -> Client {
+    Client::connect([member.endpoint()], None).await.expect("connect")
+}
+
+/// The next answer of a watch stream.
+async fn next(watch: &mut WatchStream) -> WatchResponse {
+    let message = tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time");
+    message.expect("message").expect("open")
+}
+
+/// Opens a watch and takes its first answer, which says that it is open.
+async fn watch(client: &mut Client, key: &str, options: Option<WatchOptions>) -> WatchStream {
+    let mut watch = client.watch(key, options).await.expect("watch");
+    let first = next(&mut watch).await;
+    assert!(first.created() && first.watch_id() == 0);
+    watch
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> (i32, String) {
+    match result {
+        Err(Error::GRpcStatus(status)) => (status.code().into(), status.message().to_owned()),
+        other => panic!("a refusal was expected, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn put_get_and_delete_answer_with_revisions_and_previous_values() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let first = client.put("a", "1", None).await.expect("put");
+    assert_eq!(first.header().map(etcd_client::ResponseHeader::revision), Some(2));
+    let mut second = client.put("a", "2", Some(PutOptions::new().with_prev_key())).await.expect("put");
+    assert_eq!(second.take_prev_key().map(|pair| pair.value().to_vec()), Some(b"1".to_vec()));
+    let deleted = client.delete("a", Some(DeleteOptions::new().with_prev_key())).await.expect("delete");
+    assert_eq!((deleted.deleted(), deleted.prev_kvs()[0].version()), (1, 2));
+    let old = client.get("a", Some(GetOptions::new().with_revision(2))).await.expect("get");
+    assert_eq!(old.kvs()[0].value(), b"1");
+}
+
+#[tokio::test]
+async fn refusals_are_etcds_to_the_letter() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    for n in 0..5 {
+        client.put("a", n.to_string(), None).await.expect("put");
+    }
+    client.compact(4, None).await.expect("compact");
+    let get = |revision| Some(GetOptions::new().with_revision(revision));
+    assert_eq!(
+        refusal(client.get("a", get(3)).await),
+        (11, "etcdserver: mvcc: required revision has been compacted".into())
+    );
+    assert_eq!(
+        refusal(client.get("a", get(99)).await),
+        (11, "etcdserver: mvcc: required revision is a future revision".into())
+    );
+    assert_eq!(
+        refusal(client.compact(4, None).await),
+        (11, "etcdserver: mvcc: required revision has been compacted".into())
+    );
+    assert_eq!(refusal(client.put("", "v", None).await), (3, "etcdserver: key is not provided".into()));
+    assert_eq!(
+        refusal(client.put("b", "v", Some(PutOptions::new().with_lease(5))).await),
+        (5, "etcdserver: requested lease not found".into())
+    );
+    assert_eq!(refusal(client.lease_revoke(5).await), (5, "etcdserver: requested lease not found".into()));
+    let twice = Txn::new().and_then([TxnOp::put("a", "1", None), TxnOp::put("a", "2", None)]);
+    assert_eq!(refusal(client.txn(twice).await), (3, "etcdserver: duplicate key given in txn request".into()));
+    let large = vec![0; 1_600_000];
+    assert_eq!(refusal(client.put("large", large, None).await), (3, "etcdserver: request is too large".into()));
+    assert_eq!(refusal(client.auth_enable().await).0, 12, "an unknown service is unimplemented");
+}
+
+#[tokio::test]
+async fn a_transaction_swaps_only_what_it_expected() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    client.put("a", "1", None).await.expect("put");
+    let swap = |from: &str, to: &str| {
+        Txn::new()
+            .when([Compare::value("a", CompareOp::Equal, from)])
+            .and_then([TxnOp::put("a", to, None)])
+            .or_else([TxnOp::get("a", None)])
+    };
+    assert!(client.txn(swap("1", "2")).await.expect("txn").succeeded());
+    assert!(!client.txn(swap("1", "3")).await.expect("txn").succeeded());
+    assert_eq!(client.get("a", None).await.expect("get").kvs()[0].value(), b"2");
+}
+
+#[tokio::test]
+async fn a_range_is_sorted_and_limited() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    for key in ["p/c", "p/a", "p/b", "q"] {
+        client.put(key, "v", None).await.expect("put");
+    }
+    let options = GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Descend).with_limit(2);
+    let response = client.get("p/", Some(options)).await.expect("get");
+    let keys: Vec<_> = response.kvs().iter().map(|pair| pair.key_str().expect("text").to_owned()).collect();
+    assert_eq!((keys, response.count(), response.more()), (vec!["p/b".to_owned(), "p/a".to_owned()], 3, true));
+}
+
+#[tokio::test]
+async fn a_watch_tells_history_then_news_and_ends_when_cancelled() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    client.put("w/1", "old", None).await.expect("put");
+    let options = WatchOptions::new().with_prefix().with_start_revision(2).with_prev_key();
+    let mut watch = watch(&mut client, "w/", Some(options)).await;
+    client.put("w/1", "new", None).await.expect("put");
+    client.put("other", "x", None).await.expect("put");
+    client.delete("w/1", None).await.expect("delete");
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let message = next(&mut watch).await;
+        for event in message.events() {
+            let pair = event.kv().expect("pair");
+            let before = event.prev_kv().map(|pair| pair.value_str().expect("text").to_owned());
+            seen.push((event.event_type() == EventType::Put, pair.mod_revision(), before));
+        }
+    }
+    assert_eq!(seen, [(true, 2, None), (true, 3, Some("old".into())), (false, 5, Some("new".into()))]);
+    watch.cancel(0).await.expect("cancel");
+    let message = next(&mut watch).await;
+    assert!(message.canceled());
+}
+
+#[tokio::test]
+async fn a_watch_below_the_compaction_is_cancelled_with_the_revision_to_go_on_from() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    for n in 0..5 {
+        client.put("a", n.to_string(), None).await.expect("put");
+    }
+    client.compact(4, None).await.expect("compact");
+    let mut watch = watch(&mut client, "a", Some(WatchOptions::new().with_start_revision(2))).await;
+    let message = next(&mut watch).await;
+    assert!(message.canceled());
+    assert_eq!(message.compact_revision(), 4);
+}
+
+#[tokio::test]
+async fn progress_is_told_on_request() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let mut watch = watch(&mut client, "a", None).await;
+    client.put("b", "x", None).await.expect("put");
+    watch.request_progress().await.expect("request");
+    let message = next(&mut watch).await;
+    assert!(message.events().is_empty());
+    assert_eq!(message.header().map(etcd_client::ResponseHeader::revision), Some(2));
+}
+
+#[tokio::test]
+async fn a_lease_lives_while_it_is_kept_and_takes_its_key_when_it_is_not() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let lease = client.lease_grant(2, Some(LeaseGrantOptions::new().with_id(123))).await.expect("grant");
+    assert_eq!((lease.id(), lease.ttl()), (123, 2));
+    client.put("leased", "v", Some(PutOptions::new().with_lease(123))).await.expect("put");
+    let (mut keeper, mut kept) = client.lease_keep_alive(123).await.expect("keep alive");
+    keeper.keep_alive().await.expect("keep alive");
+    assert_eq!(kept.message().await.expect("message").expect("open").ttl(), 2);
+    let left = client.lease_time_to_live(123, Some(etcd_client::LeaseTimeToLiveOptions::new().with_keys()));
+    let left = left.await.expect("time to live");
+    assert_eq!((left.granted_ttl(), left.keys()), (2, &[b"leased".to_vec()][..]));
+    assert_eq!(client.leases().await.expect("leases").leases()[0].id(), 123);
+    let mut watch = watch(&mut client, "leased", None).await;
+    let message = next(&mut watch).await;
+    assert_eq!(message.events()[0].event_type(), EventType::Delete);
+    assert_eq!(client.lease_time_to_live(123, None).await.expect("time to live").ttl(), -1);
+}
+
+#[tokio::test]
+async fn status_members_and_checksum_are_told() {
+    let folder = folder();
+    let member = Member::start_with(folder.path(), &["--name", "alone"]);
+    let mut client = client(&member).await;
+    client.put("a", "1", None).await.expect("put");
+    let status = client.status().await.expect("status");
+    assert!(status.version().starts_with("3.5.") && status.leader() != 0 && status.db_size() > 0);
+    let members = client.member_list().await.expect("members");
+    assert_eq!((members.members()[0].name(), members.members()[0].id()), ("alone", status.leader()));
+    let hash = client.hash_kv(0).await.expect("hash");
+    assert_ne!(hash.hash(), 0);
+    client.defragment().await.expect("defragment");
+    assert_eq!(client.hash_kv(0).await.expect("hash").hash(), hash.hash());
+}

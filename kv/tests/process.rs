@@ -1,0 +1,89 @@
+//! The program as a process: killed, stopped, started again.
+mod support;
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use etcd_client::Client;
+use support::{Member, folder};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_write_survives_a_kill_during_writes() {
+    let folder = folder();
+    let acknowledged = Arc::new(Mutex::new(Vec::<String>::new()));
+    for round in 0..5 {
+        let member = Member::start(folder.path());
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writers = Vec::new();
+        for writer in 0..8 {
+            let (acknowledged, stop) = (Arc::clone(&acknowledged), Arc::clone(&stop));
+            let mut client = Client::connect([member.endpoint()], None).await.expect("connect");
+            writers.push(tokio::spawn(async move {
+                for n in 0.. {
+                    let key = format!("r{round}/w{writer}/{n}");
+                    if stop.load(Ordering::Relaxed) || client.put(key.clone(), "v", None).await.is_err() {
+                        return;
+                    }
+                    acknowledged.lock().expect("list").push(key);
+                }
+            }));
+        }
+        let goal = (round + 1) * 400;
+        while acknowledged.lock().expect("list").len() < goal {
+            tokio::task::yield_now().await;
+        }
+        member.kill();
+        stop.store(true, Ordering::Relaxed);
+        for writer in writers {
+            writer.await.expect("writer");
+        }
+        let member = Member::start(folder.path());
+        let mut client = Client::connect([member.endpoint()], None).await.expect("connect");
+        let keys = acknowledged.lock().expect("list").clone();
+        for key in keys {
+            let response = client.get(key.clone(), None).await.expect("get");
+            assert_eq!(response.kvs().len(), 1, "{key} was acknowledged and is gone");
+        }
+        assert!(member.stop(), "a stop on request is no failure");
+    }
+}
+
+#[test]
+fn the_socket_is_open_to_everyone_and_made_anew_after_a_kill() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mode = std::fs::metadata(member.socket()).expect("socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
+    member.kill();
+    let member = Member::start(folder.path());
+    assert!(std::os::unix::net::UnixStream::connect(member.socket()).is_ok());
+}
+
+#[test]
+fn a_stopped_member_keeps_its_revision() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    member.http("PUT", "/kv/a", "1");
+    assert!(member.stop());
+    let member = Member::start(folder.path());
+    let (head, body) = member.http("GET", "/kv/a", "");
+    assert!(head.contains("x-hull-revision: 2"), "{head}");
+    assert_eq!(body, "1");
+}
+
+#[test]
+fn an_unknown_flag_and_a_bad_value_are_refused_with_what_was_expected() {
+    let run = |flags: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hull-kv")).args(flags).output().expect("run");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(run(&["--no-such-flag", "x"]).contains("unknown flag --no-such-flag"));
+    assert!(run(&["--listen-client-urls", "127.0.0.1:1"]).contains("http://ip:port was expected"));
+    assert!(run(&["--max-txn-ops", "none"]).contains("a number above 0"));
+}
