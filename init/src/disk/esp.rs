@@ -117,7 +117,9 @@ impl Esp {
 
     /// Waits until everything written is on the disk.
     pub(crate) fn sync(&self) -> Result<(), Trouble> {
-        syncfs(&self.root).map_err(|error| self.say("flush", "", &error.into(), "check the disk"))
+        // The descriptor of the mount itself is O_PATH, which syncfs(2) does not take.
+        let folder = openat(&self.root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        folder.and_then(|folder| syncfs(&folder)).map_err(|error| self.say("flush", "files", &error.into(), "check the disk"))
     }
 
     fn say(&self, operation: &'static str, name: &str, cause: &std::io::Error, remedy: &'static str) -> Trouble {
