@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::declaration::{Declaration, Restart};
 
 /// First wait after a container ended, in milliseconds; doubled each time.
@@ -23,7 +25,8 @@ pub const STEADY_MS: u64 = 10_000;
 pub const HEALTHY_MS: u64 = 1_000;
 
 /// How a container ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", content = "value", rename_all = "kebab-case")]
 pub enum Ending {
     /// Exit code.
     Code(i32),
