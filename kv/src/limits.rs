@@ -41,6 +41,9 @@ pub const LOW_SPACE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of log after which free space is looked at again.
 pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
 
+/// How often free space is looked at while nothing is written.
+pub const SPACE_CHECK: Duration = Duration::from_secs(2);
+
 /// Changes that one read of a watcher looks at, so that a watcher far behind does not hold the store's lock for long.
 pub const WATCH_LOOK: usize = 4096;
 

@@ -1,5 +1,5 @@
 //! A member from start to stop.
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use hull_kv_core::Store;
 use tokio::{
@@ -47,6 +47,9 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
+/// How long a stop waits for the last batch; a service manager that waits ten seconds never has to kill.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
 fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
     move |source| ServeError::Io { doing, source }
 }
@@ -70,18 +73,22 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     runtime.block_on(async {
         let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>();
         let listeners = listeners.map_err(ServeError::Listen)?;
-        let (stopped, log_stopped) = oneshot::channel();
+        let (stopped, mut log_stopped) = oneshot::channel();
         let running = thread::start(driver, stopped).map_err(io_error("write the log"))?;
         let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops);
         for listener in listeners {
             tokio::spawn(listener.serve(api.clone()));
         }
         announce(config, &read(&shared.store));
-        let outcome = until_stopped(log_stopped).await?;
+        let outcome = until_stopped(&mut log_stopped).await?;
         // Nobody listens to the manager if there is none.
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
         if outcome == Outcome::Asked {
             let _ = running.inputs.send(Input::Stop);
+            if tokio::time::timeout(STOP_PATIENCE, log_stopped).await.is_err() {
+                eprintln!("hull-kv: the disk takes nothing more; stopping without what nobody was promised");
+                return Ok(());
+            }
         }
         running.join().map_err(io_error("write the log; the member stops, because what it promised may be lost"))
     })
@@ -102,7 +109,7 @@ enum Outcome {
     LogStopped,
 }
 
-async fn until_stopped(log_stopped: oneshot::Receiver<()>) -> Result<Outcome, ServeError> {
+async fn until_stopped(log_stopped: &mut oneshot::Receiver<()>) -> Result<Outcome, ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("listen for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("listen for SIGINT"))?;
     Ok(tokio::select! {

@@ -15,7 +15,10 @@ use hull_kv_core::{Applied, Restore, RestoreError, SnapshotCursor, Store};
 use hull_kv_proto::hullpb::SnapshotPart;
 use prost::Message as _;
 
-use crate::{disk::Disk, lock::read};
+use crate::{
+    disk::{Disk, Growth},
+    lock::read,
+};
 
 /// First bytes of every snapshot; the digit is the format's version.
 const MAGIC: &[u8; 8] = b"HULLSNP1";
@@ -82,7 +85,7 @@ pub struct Written {
 /// The disk's; older snapshots stay then.
 pub fn write(disk: &dyn Disk, store: &RwLock<Store>) -> io::Result<Written> {
     let mut cursor = SnapshotCursor::new(&read(store));
-    let mut file = disk.create(UNFINISHED)?;
+    let mut file = disk.create(UNFINISHED, Growth::Exact)?;
     let mut buffer = MAGIC.to_vec();
     let (mut number, mut bytes) = (0_u32, 0);
     loop {

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use hull_kv::{
-    disk::{Disk, MemoryDisk},
+    disk::{Disk, Growth, MemoryDisk},
     driver::{Driver, Failed, Identity},
     snapfile,
 };
@@ -111,7 +111,7 @@ fn a_power_cut_while_a_snapshot_is_written_leaves_the_older_one() {
     let disk = MemoryDisk::default();
     let mut driver = start(&disk);
     run(&mut driver, (0..100).map(|n| Op::Put(put_request(&format!("k{n}"), "v"))).collect());
-    let mut unfinished = disk.create("snapshot.new").expect("create");
+    let mut unfinished = disk.create("snapshot.new", Growth::Exact).expect("create");
     unfinished.write(b"HULLSNP1 and no more").expect("write");
     disk.sync_names().expect("sync");
     let again = start(&disk.after_power_cut(|_, at_risk| at_risk / 2));
@@ -167,4 +167,21 @@ fn a_disk_that_runs_low_refuses_puts_but_not_deletes_until_the_alarm_is_lowered(
     let delete = DeleteRangeRequest { key: "a".into(), ..DeleteRangeRequest::default() };
     assert!(run(&mut driver, vec![Op::DeleteRange(delete)])[0].is_ok());
     assert_eq!(get(&driver, "a"), None);
+}
+
+#[test]
+fn a_member_starts_and_deletes_on_a_disk_without_a_free_byte() {
+    let disk = MemoryDisk::default();
+    disk.set_free(Some(64 * 1024 * 1024));
+    let mut driver = start(&disk);
+    run(&mut driver, vec![Op::Put(put_request("a", "v")), Op::Put(put_request("b", "v"))]);
+    driver.mind_space();
+    drop(driver);
+    disk.set_free(Some(0));
+    let mut driver = start(&disk);
+    assert_eq!(get(&driver, "a"), Some("v".into()));
+    let delete = DeleteRangeRequest { key: "a".into(), ..DeleteRangeRequest::default() };
+    assert!(run(&mut driver, vec![Op::DeleteRange(delete)])[0].is_ok());
+    let refused = run(&mut driver, vec![Op::Put(put_request("c", "v"))]);
+    assert_eq!(refused, [Err(Failed::Refused(Refused::NoSpace))]);
 }

@@ -2,6 +2,7 @@
 mod support;
 
 use std::{
+    collections::HashSet,
     os::unix::fs::PermissionsExt as _,
     sync::{
         Arc, Mutex,
@@ -9,7 +10,7 @@ use std::{
     },
 };
 
-use etcd_client::Client;
+use etcd_client::{Client, GetOptions};
 use support::{Member, folder};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,10 +45,11 @@ async fn every_acknowledged_write_survives_a_kill_during_writes() {
         }
         let member = Member::start(folder.path());
         let mut client = Client::connect([member.endpoint()], None).await.expect("connect");
-        let keys = acknowledged.lock().expect("list").clone();
-        for key in keys {
-            let response = client.get(key.clone(), None).await.expect("get");
-            assert_eq!(response.kvs().len(), 1, "{key} was acknowledged and is gone");
+        let everything = GetOptions::new().with_all_keys().with_keys_only();
+        let there = client.get("", Some(everything)).await.expect("get");
+        let there: HashSet<&[u8]> = there.kvs().iter().map(etcd_client::KeyValue::key).collect();
+        for key in acknowledged.lock().expect("list").iter() {
+            assert!(there.contains(key.as_bytes()), "{key} was acknowledged and is gone");
         }
         assert!(member.stop(), "a stop on request is no failure");
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Append, Disk};
+use super::{Append, Disk, Growth, Rest};
 
 /// A file: what is there now, and how much of it is on stable storage.
 #[derive(Debug, Clone, Default)]
@@ -85,15 +85,20 @@ impl Disk for MemoryDisk {
         Ok(Box::new(io::Cursor::new(self.read(name)?)))
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+    fn create(&self, name: &str, _growth: Growth) -> io::Result<Box<dyn Append>> {
         self.files().now.insert(name.to_owned(), MemoryFile::default());
         Ok(Box::new(MemoryAppend { disk: self.clone(), name: name.to_owned() }))
     }
 
-    fn append(&self, name: &str, length: u64) -> io::Result<Box<dyn Append>> {
+    fn append(&self, name: &str, length: u64, _rest: Rest) -> io::Result<Box<dyn Append>> {
         let mut file = MemoryAppend { disk: self.clone(), name: name.to_owned() };
         file.cut(length)?;
         Ok(Box::new(file))
+    }
+
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        self.create(name, Growth::Exact)?.write(&vec![0; bytes])
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -104,7 +109,10 @@ impl Disk for MemoryDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.files().now.remove(name).map(drop).ok_or_else(|| missing(name))
+        let mut files = self.files();
+        let gone = files.now.remove(name).ok_or_else(|| missing(name))?;
+        files.free = files.free.map(|free| free + gone.bytes.len() as u64);
+        Ok(())
     }
 
     fn sync_names(&self) -> io::Result<()> {

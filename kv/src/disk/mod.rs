@@ -16,9 +16,11 @@ pub trait Disk: Send + Sync {
     /// Opens a file for reading piece by piece.
     fn reader(&self, name: &str) -> io::Result<Box<dyn io::Read + Send>>;
     /// Creates an empty file for appending; an older one of that name is gone.
-    fn create(&self, name: &str) -> io::Result<Box<dyn Append>>;
-    /// Opens a file for appending after its first `length` bytes, the rest is cut.
-    fn append(&self, name: &str, length: u64) -> io::Result<Box<dyn Append>>;
+    fn create(&self, name: &str, growth: Growth) -> io::Result<Box<dyn Append>>;
+    /// Opens a log file for appending after its first `length` bytes.
+    fn append(&self, name: &str, length: u64, rest: Rest) -> io::Result<Box<dyn Append>>;
+    /// Creates a file of so many bytes that really take space, to be removed when nothing else is left.
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()>;
     /// Gives a file another name, atomically; an older one of that name is gone.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -29,6 +31,25 @@ pub trait Disk: Send + Sync {
     fn free_bytes(&self) -> io::Result<u64>;
     /// What a person calls this file.
     fn display(&self, name: &str) -> String;
+}
+
+/// How a file takes its space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// As much as is written.
+    Exact,
+    /// Zeros ahead of what is written, so that a sync need not make a new length durable as well: that halves its time
+    /// on a journaling file system.
+    Ahead,
+}
+
+/// What follows the bytes after which a log file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing but zeros, which may stay.
+    Zeros,
+    /// Something that must go.
+    Cut,
 }
 
 /// A file that grows at its end.

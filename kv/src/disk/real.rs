@@ -1,12 +1,12 @@
 //! A folder of the operating system's file system.
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use super::{Append, Disk};
+use super::{Append, Disk, Growth, Rest};
 
 /// A folder; only its owner may look into it.
 #[derive(Debug)]
@@ -47,20 +47,24 @@ impl Disk for RealDisk {
         Ok(Box::new(io::BufReader::with_capacity(READ_BUFFER, File::open(self.path(name))?)))
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+    fn create(&self, name: &str, growth: Growth) -> io::Result<Box<dyn Append>> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.path(name))?;
-        Ok(Box::new(RealFile { file }))
+        Ok(Box::new(RealFile { file, at: 0, allocated: 0, growth }))
     }
 
-    fn append(&self, name: &str, length: u64) -> io::Result<Box<dyn Append>> {
+    fn append(&self, name: &str, length: u64, rest: Rest) -> io::Result<Box<dyn Append>> {
         let file = OpenOptions::new().write(true).open(self.path(name))?;
-        let mut file = RealFile { file };
-        if file.file.metadata()?.len() == length {
-            file.file.seek(SeekFrom::Start(length))?;
-        } else {
+        let allocated = file.metadata()?.len();
+        let mut file = RealFile { file, at: length, allocated, growth: Growth::Ahead };
+        if rest == Rest::Cut {
             file.cut(length)?;
         }
         Ok(Box::new(file))
+    }
+
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.path(name))?;
+        Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -88,13 +92,38 @@ impl Disk for RealDisk {
 /// Bytes read at once from a snapshot.
 const READ_BUFFER: usize = 256 * 1024;
 
+/// Zeros written ahead at once (bytes): one sync in some hundred makes a new length durable.
+const AHEAD: u64 = 256 * 1024;
+
 struct RealFile {
     file: File,
+    /// Where the next write goes.
+    at: u64,
+    /// Length of the file: from `at` on it is zeros.
+    allocated: u64,
+    growth: Growth,
+}
+
+impl RealFile {
+    /// Extends the file beyond `end`. That it cannot is no failure: the write that needs the space will say so.
+    fn extend(&mut self, end: u64) {
+        let zeros = vec![0; AHEAD as usize];
+        if self.file.write_all_at(&zeros, end).is_ok() {
+            self.allocated = end + AHEAD;
+        } else if let Ok(metadata) = self.file.metadata() {
+            self.allocated = metadata.len();
+        }
+    }
 }
 
 impl Append for RealFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        if self.growth == Growth::Ahead && self.at > self.allocated {
+            self.extend(self.at);
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -103,7 +132,7 @@ impl Append for RealFile {
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
-        self.file.seek(SeekFrom::Start(length))?;
+        (self.at, self.allocated) = (length, length);
         self.file.sync_all()
     }
 }

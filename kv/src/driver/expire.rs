@@ -41,6 +41,12 @@ impl Driver {
         }
     }
 
+    /// Looks at the room on the disk while nothing is written: somebody else may have taken or made some.
+    pub fn mind_space(&mut self) {
+        self.space.look_again(&*self.disk);
+        self.space.keep_reserve(&*self.disk);
+    }
+
     /// Tells the cluster name and addresses of this member if it knows others.
     pub fn introduce(&mut self) {
         if self.role != StateRole::Leader {

@@ -144,7 +144,7 @@ impl Driver {
         let started = SystemInstant::now();
         let proof = loop {
             match self.wal.append(ready.entries(), Some(&state)) {
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => self.space.make_room(&*self.disk)?,
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => self.space.make_room(&*self.disk),
                 done => break done?,
             }
         };

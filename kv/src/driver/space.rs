@@ -1,5 +1,5 @@
 //! Room on the disk: refuses writes before it is gone, so that deletes and compactions still fit.
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use hull_kv_proto::{
     etcdserverpb::{RequestOp, request_op::Request},
@@ -24,19 +24,37 @@ enum Room {
     Alarmed,
 }
 
+/// Whether the person at the console was told that nothing can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    No,
+    Yes,
+}
+
+/// A file that only takes space, for the day when there is none.
+const RESERVE: &str = "reserve";
+/// Its size (bytes): an election's record, a compaction and thousands of deletes fit.
+const RESERVE_BYTES: u64 = 1024 * 1024;
+
 /// Watches the room on one disk.
 #[derive(Debug)]
 pub(super) struct Space {
     room: Room,
     since_look: u64,
     low: u64,
+    stuck: Stuck,
 }
 
 impl Space {
     /// Looks at the disk for the first time. On a small disk, a tenth of what is free at the start is kept back.
     pub(super) fn new(disk: &dyn Disk) -> Self {
         let free = disk.free_bytes().unwrap_or(u64::MAX);
-        let mut space = Self { room: Room::Enough, since_look: 0, low: LOW_SPACE_BYTES.min(free / 10).max(LOWEST) };
+        let mut space = Self {
+            room: Room::Enough,
+            since_look: 0,
+            low: LOW_SPACE_BYTES.min(free / 10).max(LOWEST),
+            stuck: Stuck::No,
+        };
         space.look(disk);
         space
     }
@@ -80,19 +98,37 @@ impl Space {
         low
     }
 
-    /// A write did not fit at all. Nothing was promised, so waiting is safe; reads go on meanwhile.
-    pub(super) fn make_room(&mut self, disk: &dyn Disk) -> io::Result<()> {
+    /// A write did not fit at all. The reserve makes room once; then, since nothing was promised, waiting is safe, and
+    /// reads go on meanwhile.
+    pub(super) fn make_room(&mut self, disk: &dyn Disk) {
         if self.room == Room::Enough {
-            eprintln!("hull-kv: no space left in {}: writes wait until there is some", disk.display(""));
             self.room = Room::Low;
         }
+        if disk.remove(RESERVE).is_ok() {
+            eprintln!("hull-kv: no space left in {}: refusing writes, the reserve is for deletes", disk.display(""));
+            return;
+        }
+        if self.stuck == Stuck::No {
+            eprintln!("hull-kv: no space left in {}: even deletes wait until there is some", disk.display(""));
+            self.stuck = Stuck::Yes;
+        }
         std::thread::sleep(RETRY);
-        Ok(())
+    }
+
+    /// Sets the reserve aside if it is not there and there is plenty of room.
+    pub(super) fn keep_reserve(&mut self, disk: &dyn Disk) {
+        let plenty = disk.free_bytes().is_ok_and(|free| free > self.low + 2 * RESERVE_BYTES);
+        let there = disk.list().is_ok_and(|names| names.iter().any(|name| name == RESERVE));
+        if plenty && !there && disk.reserve(RESERVE, RESERVE_BYTES).is_err() {
+            // A file system that cannot set space aside: half a file would be no use.
+            let _ = disk.remove(RESERVE);
+        }
+        self.stuck = Stuck::No;
     }
 }
 
-/// Even on the smallest disk this much is kept back (bytes): room for a compaction and a few hundred deletes.
-const LOWEST: u64 = 256 * 1024;
+/// Even on the smallest disk this much is kept back (bytes): more than the reserve, so that puts never take that.
+const LOWEST: u64 = RESERVE_BYTES * 3 / 2;
 
 fn needs_room(op: &Op) -> bool {
     match op {

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{Driver, Reply};
 use crate::{
-    limits::{LEASE_CHECK, MAX_BATCH, TICK},
+    limits::{LEASE_CHECK, MAX_BATCH, SPACE_CHECK, TICK},
     shared::Shared,
     snapfile::{self, Written},
 };
@@ -75,7 +75,9 @@ pub fn start(mut driver: Driver, stopped: oneshot::Sender<()>) -> io::Result<Run
         snapshot: Snapshot::Idle,
         shrinks: Vec::new(),
         next_tick: Instant::now() + TICK,
-        next_lease_check: Instant::now(),
+        next_lease_check: Instant::now() + LEASE_CHECK,
+        // Not at once: a member that starts has better things to do.
+        next_space_check: Instant::now() + SPACE_CHECK,
     };
     let thread = Builder::new().name("log".into()).spawn(move || {
         let result = runner.run();
@@ -107,6 +109,7 @@ struct Runner {
     shrinks: Vec<oneshot::Sender<()>>,
     next_tick: Instant,
     next_lease_check: Instant,
+    next_space_check: Instant,
 }
 
 impl Runner {
@@ -182,8 +185,10 @@ impl Runner {
             self.next_lease_check = now + LEASE_CHECK;
             let clock = self.driver.shared.now();
             self.driver.end_leases(clock);
-            let disk = Arc::clone(&self.driver.disk);
-            self.driver.space.look_again(&*disk);
+        }
+        if self.next_space_check <= now {
+            self.next_space_check = now + SPACE_CHECK;
+            self.driver.mind_space();
         }
         self.driver.raise_alarms();
     }

@@ -10,7 +10,7 @@ use std::{io, sync::Arc};
 use raft::eraftpb::{Entry, HardState};
 
 use crate::{
-    disk::{Append, Disk},
+    disk::{Append, Disk, Growth},
     limits::WAL_SEGMENT_BYTES,
 };
 
@@ -110,6 +110,8 @@ impl Wal {
     /// Goes on in a new file. `next_index` is the index of the next entry, if there is one.
     fn rotate(&mut self, next_index: Option<u64>) -> io::Result<()> {
         let Some(last) = self.segments.last() else { return Ok(()) };
+        // Only the last file may have zeros behind its records: elsewhere they would hide what is missing.
+        self.file.cut(self.durable)?;
         let first_index = next_index.unwrap_or(last.first_index);
         let (file, segment) = new_file(&*self.disk, last.seq + 1, self.member, first_index, &self.state)?;
         self.file = file;
@@ -152,7 +154,7 @@ fn new_file(
     state: &HardState,
 ) -> io::Result<(Box<dyn Append>, Segment)> {
     let name = file_name(seq);
-    let mut file = disk.create(&name)?;
+    let mut file = disk.create(&name, Growth::Ahead)?;
     let mut bytes = FileHeader { seq, member, first_index }.encode().to_vec();
     let start = FILE_HEADER as u64;
     let mut records = Vec::new();

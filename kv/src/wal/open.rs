@@ -7,7 +7,7 @@ use super::{
     PREFIX, Segment, Wal, file_name,
     record::{self, FILE_HEADER, FileHeader, Found, Record},
 };
-use crate::disk::Disk;
+use crate::disk::{Disk, Rest};
 
 /// Why a log cannot be opened. Every message says what to do.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Wal {
         let name = file_name(last.seq);
         check_commit(&*disk, &name, after, &replay)?;
         let file = disk
-            .append(&name, last.length)
+            .append(&name, last.length, if replay.cut > 0 { Rest::Cut } else { Rest::Zeros })
             .map_err(|source| WalError::Io { doing: format!("open {}", disk.display(&name)), source })?;
         let state = replay.state.clone();
         let wal = Self { disk, member, segments, file, durable: last.length, buffer: Vec::new(), state };
@@ -182,15 +182,15 @@ fn read_records(
             }
             Found::End if place == Place::Middle && offset < bytes.len() => return Err(damaged("the file ends early")),
             Found::End => break,
-            Found::Torn if place == Place::Last && !record::later_batch_follows(bytes, seq, offset) => break,
+            Found::Torn if place == Place::Last && !record::later_batch_follows(bytes, seq, offset) => {
+                replay.cut = (bytes.len() - offset) as u64;
+                break;
+            }
             Found::Torn => return Err(damaged("a record that had been synced is incomplete")),
             Found::Damaged(what) => return Err(damaged(what)),
         }
     }
-    if place == Place::Last {
-        replay.cut += (bytes.len() - offset.min(bytes.len())) as u64;
-    }
-    Ok(offset.min(bytes.len()) as u64)
+    Ok(offset as u64)
 }
 
 /// Appends an entry; one with an index that is there already replaces it and everything behind it, as raft does.
