@@ -61,7 +61,8 @@ impl Pid1 {
         let up_ms = self.node.up_at.map_or(0, |up| up.since(self.node.started));
         self.log.info(format_args!("up: every service was ready {up_ms} ms after PID 1"));
         if let Ok(maps) = std::fs::read_to_string("/proc/self/maps") {
-            crate::sys::memory::drop_boot_pages(&maps);
+            self.memory = crate::sys::memory::Droppable::find(&maps);
+            self.memory.give_back();
         }
         crate::sys::alloc::seal();
     }
@@ -72,8 +73,7 @@ impl Pid1 {
     }
 
     fn has_addresses(&self) -> bool {
-        let network = self.table.entries.iter().find(|entry| entry.service.name == "network");
-        network.is_none_or(|entry| !entry.status.is_empty())
+        self.table.find("network").is_none_or(|id| self.is_ready(id))
     }
 
     fn show_banner(&mut self, time: Millis) {

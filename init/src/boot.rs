@@ -228,7 +228,9 @@ fn derived_name() -> String {
     let Ok(entries) = fs::read_dir("/sys/class/net") else { return "hull".to_owned() };
     let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    for name in names.iter().filter(|name| *name != "lo") {
+    // Interfaces without a device behind them (lo, dummy0) have no address, or another one at every boot.
+    let is_card = |name: &&String| Path::new(&format!("/sys/class/net/{name}/device")).exists();
+    for name in names.iter().filter(is_card) {
         let address = fs::read_to_string(format!("/sys/class/net/{name}/address")).unwrap_or_default();
         let digits: String = address.chars().filter(char::is_ascii_hexdigit).collect();
         if digits.len() == 12 && digits.bytes().any(|digit| digit != b'0') {
@@ -313,6 +315,7 @@ fn host_share(pid1: &mut Pid1) -> Result<(), Trouble> {
 fn take_up_services(pid1: &mut Pid1) -> Result<(), Trouble> {
     const FILE: &str = "/usr/lib/hull/services.bin";
     let bytes = fs::read(FILE).map_err(|error| Trouble::new("read", FILE, error, "stage another release"));
+    crate::sys::alloc::trim(); // so that the logs get fresh pages, which do not count until they are written
     let mut built_in = crate::table::built_in(&pid1.config).into_iter();
     built_in.next().into_iter().for_each(|network| pid1.add_service(network));
     let mut broken = bytes.as_ref().err().map(ToString::to_string);

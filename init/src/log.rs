@@ -46,9 +46,9 @@ impl Log {
         let _ = write!(record, "<{}>hull-init: ", level as u8);
         let head = record.length;
         let _ = write!(record, "{what}");
-        let text = &record.bytes[..record.length];
+        let length = record.end_line();
+        let text = &record.bytes[..length];
         self.ring.push(&text[head..]);
-        self.ring.push(b"\n");
         if let Some(kmsg) = &self.kmsg {
             // A full kernel log drops its oldest records; there is nothing to wait for.
             let _ = rustix::io::write(kmsg, text);
@@ -73,6 +73,15 @@ struct Record {
     length: usize,
 }
 
+impl Record {
+    /// Ends the line and gives its length: without it the kernel waits for more before it shows the record.
+    fn end_line(&mut self) -> usize {
+        let end = self.length.min(RECORD_BYTES - 1);
+        self.bytes[end] = b'\n';
+        end + 1
+    }
+}
+
 impl fmt::Write for Record {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes().take(RECORD_BYTES - self.length) {
@@ -90,7 +99,8 @@ pub(crate) fn panic_into_the_kernel_log() {
         let mut record = Record { bytes: [0; RECORD_BYTES], length: 0 };
         let _ = write!(record, "<0>hull-init: panic: {panic}");
         if let Ok(kmsg) = open("/dev/kmsg", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-            let _ = rustix::io::write(kmsg, &record.bytes[..record.length]);
+            let length = record.end_line();
+            let _ = rustix::io::write(kmsg, &record.bytes[..length]);
         }
         crate::sys::process::leave(101);
     }));

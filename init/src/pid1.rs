@@ -21,6 +21,7 @@ use crate::jobs::Jobs;
 use crate::log::Log;
 use crate::node::Node;
 use crate::requests::Connections;
+use crate::sys::memory::Droppable;
 use crate::sys::signal;
 use crate::sys::watchdog::Watchdog;
 use crate::table::Table;
@@ -31,6 +32,9 @@ const EVENTS: usize = 32;
 const SHARE: usize = 64;
 /// Longest sleep, in ms: a look at everything once in a while costs nothing and ends any oversight.
 const LONGEST_SLEEP_MS: u64 = 10_000;
+
+/// After a sleep of so many ms without an event the pages that the last events needed are given back.
+const IDLE_MS: u64 = 1_000;
 
 /// What an event of epoll belongs to.
 #[derive(Clone, Copy)]
@@ -84,6 +88,7 @@ pub(crate) struct Pid1 {
     pub(crate) connections: Connections,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) hardware: Option<Hardware>,
+    pub(crate) memory: Droppable,
     epoll: OwnedFd,
     signals: OwnedFd,
     buttons: Vec<OwnedFd>,
@@ -140,6 +145,7 @@ impl Pid1 {
             connections: Connections::default(),
             shutdown: None,
             hardware: None,
+            memory: Droppable::default(),
             epoll,
             signals,
             buttons: Vec::new(),
@@ -290,11 +296,15 @@ impl Pid1 {
                 *slot = Some((Source::of(event.data), event.flags));
             }
         }
+        let is_idle = taken.iter().all(Option::is_none);
         for (source, flags) in taken.into_iter().flatten() {
             self.take(source, flags);
         }
         self.reap();
         self.after_events();
+        if is_idle && sleep >= IDLE_MS {
+            self.memory.give_back();
+        }
     }
 
     fn sleep_ms(&self) -> u64 {

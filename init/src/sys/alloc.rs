@@ -38,13 +38,21 @@ unsafe impl GlobalAlloc for Counting {
 pub(crate) fn prepare() {
     const LARGE_BYTES: i32 = 16 * 1024;
     // SAFETY: mallopt(3) has no preconditions.
-    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+        libc::mallopt(libc::M_TOP_PAD, 0);
+    }
+}
+
+/// Gives what was freed back to the kernel; large blocks after it come from mmap(2) again.
+pub(crate) fn trim() {
+    // SAFETY: malloc_trim(3) has no preconditions.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// From now on allocations are counted as wrong, and what the boot used and freed goes back to the kernel.
 pub(crate) fn seal() {
-    // SAFETY: malloc_trim(3) has no preconditions.
-    unsafe { libc::malloc_trim(0) };
+    trim();
     SEALED.store(true, Ordering::Relaxed);
 }
 

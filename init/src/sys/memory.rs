@@ -6,24 +6,44 @@ use std::ops::Range;
 const STACK_MARGIN: usize = 16 * 1024;
 const PAGE: usize = 4096;
 
-/// Unmaps the pages of this program's text and constants, which come back from its file when they are needed again, and gives back the
-/// part of the stack that is not in use. `maps` is `/proc/self/maps`.
-pub(crate) fn drop_boot_pages(maps: &str) {
-    for line in maps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(range), Some(rights), Some(offset)) = (words.next().and_then(parse), words.next(), words.next())
-        else {
-            continue;
-        };
-        let is_program = line.contains("/init");
-        // The first read-only mapping has the constants; the later one has relocations in it, which the file has not.
-        if is_program && (rights == "r-xp" || rights == "r--p" && offset.bytes().all(|digit| digit == b'0')) {
-            // SAFETY: a private mapping of a file that was never written to equals the file, which stays in memory as long as it is
-            // mapped: MADV_DONTNEED loses nothing.
-            unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
-        } else if line.ends_with("[stack]") {
-            drop_unused_stack(range);
+/// The parts of this process that may be dropped.
+#[derive(Default)]
+pub(crate) struct Droppable {
+    /// Program text and constants: private mappings of a file that are never written to.
+    program: [Range<usize>; 2],
+    stack: Range<usize>,
+}
+
+impl Droppable {
+    /// Finds them in `/proc/self/maps`.
+    pub(crate) fn find(maps: &str) -> Self {
+        let mut found = Self::default();
+        for line in maps.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (Some(range), Some(rights), Some(offset)) = (words.next().and_then(parse), words.next(), words.next())
+            else {
+                continue;
+            };
+            let is_first = offset.bytes().all(|digit| digit == b'0');
+            match (line.contains("/init"), rights) {
+                (true, "r-xp") => found.program[0] = range,
+                // The first read-only mapping has the constants; the later one has relocations in it, which the file has not.
+                (true, "r--p") if is_first => found.program[1] = range,
+                (false, _) if line.ends_with("[stack]") => found.stack = range,
+                _ => {}
+            }
         }
+        found
+    }
+
+    /// Unmaps the pages of the program, which come back from its file when they are needed, and gives back the part of the stack that
+    /// is not in use.
+    pub(crate) fn give_back(&self) {
+        for range in self.program.iter().filter(|range| !range.is_empty()) {
+            // SAFETY: such a mapping equals the file, which stays in memory as long as it is mapped: MADV_DONTNEED loses nothing.
+            unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
+        }
+        drop_unused_stack(&self.stack);
     }
 }
 
@@ -32,7 +52,7 @@ fn parse(range: &str) -> Option<Range<usize>> {
     Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?)
 }
 
-fn drop_unused_stack(stack: Range<usize>) {
+fn drop_unused_stack(stack: &Range<usize>) {
     let here = 0u8;
     let end = ((&raw const here) as usize).saturating_sub(STACK_MARGIN) & !(PAGE - 1);
     if stack.contains(&end) {
