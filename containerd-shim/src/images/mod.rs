@@ -138,6 +138,14 @@ impl Image {
     }
 }
 
+/// A small text file of an unpacked layer; links are followed inside the layer only.
+pub(crate) fn read_inside(layer: &Path, name: &str) -> Option<String> {
+    let mut text = String::new();
+    let file = tree::Tree::open(layer).and_then(|tree| tree.read(Path::new(name))).ok()?;
+    file.take(DOCUMENT_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// The digest of the manifest for this machine, through at most one nested index.
 fn manifest_of(layout: &Path) -> Result<Digest, image::Refused> {
     let document = |path: PathBuf| {

@@ -44,6 +44,12 @@ impl Tree {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// Opens a file inside for reading.
+    pub(super) fn read(&self, path: &Path) -> io::Result<std::fs::File> {
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(&self.root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), inside)?.into())
+    }
+
     /// Writes everything out to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(syncfs(&self.root)?)

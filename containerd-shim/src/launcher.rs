@@ -1,0 +1,394 @@
+//! The launcher's loop: events in, the pure reconciliation, actions out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hull_oci_core::api::{self, Refusal, State};
+use hull_oci_core::declaration::Declaration;
+use hull_oci_core::reconcile::{Action, Containers, Ending, Phase};
+use hull_oci_core::spec;
+use sd_notify::NotifyState;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::oneshot;
+
+use crate::clock::now_ms;
+use crate::containers::{self, Running, Start};
+use crate::declared::Declared;
+use crate::images::{self, Images};
+use crate::{node, socket, store};
+
+/// Events that may wait; whoever sends more waits.
+const EVENTS: usize = 64;
+
+/// What happens to a launcher.
+pub(crate) enum Event {
+    /// All declarations of the store, key and value.
+    Listed(Vec<(Vec<u8>, Vec<u8>)>),
+    /// A declaration was written.
+    Put(Vec<u8>, Vec<u8>),
+    /// A declaration was deleted.
+    Deleted(Vec<u8>),
+    /// The store cannot be followed for the moment.
+    StoreLost(String),
+    /// Layers and specification of a container are ready.
+    Prepared(Box<Start>),
+    /// They cannot be made.
+    NotPrepared(String, String),
+    /// A container's monitor ended.
+    Ended(String),
+    /// Somebody wants to know what runs.
+    Ps(oneshot::Sender<Vec<api::Container>>),
+    /// An image was loaded: what failed for want of it may start.
+    ImageLoaded,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Starts the runtime and the launcher.
+pub(crate) fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("start the launcher: {error}; is there memory left?");
+            return ExitCode::FAILURE;
+        }
+    };
+    match tokio::task::LocalSet::new().block_on(&runtime, run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Refusal> {
+    let environment = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let images = Arc::new(Images::open(Path::new(images::SHIPPED), Path::new(images::KEPT))?);
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let (declared, refused) = Declared::from_run(&environment("HULL_RUN", ""));
+    for line in refused {
+        eprintln!("{line}");
+    }
+    let kv = environment("HULL_KV", hull_kv_proto::client::NODE_SOCKET);
+    let mut launcher = Launcher {
+        declared,
+        containers: Containers::default(),
+        running: HashMap::new(),
+        images: Arc::clone(&images),
+        events: events.clone(),
+        reported: String::new(),
+        store_lost: false,
+    };
+    launcher.adopt();
+    socket::listen(&images, &events)?;
+    tokio::task::spawn_local(store::follow(kv.clone(), events.clone()));
+    tokio::task::spawn_local(node::report(kv, environment("HULL_NODE_NAME", "node"), events.clone()));
+    terminate_on_signal(&events)?;
+    notify(&[NotifyState::Ready]);
+    launcher.serve(receiver).await;
+    Ok(())
+}
+
+fn terminate_on_signal(events: &Sender<Event>) -> Result<(), Refusal> {
+    let mut signals = signal(SignalKind::terminate()).map_err(|error| Refusal {
+        object: "SIGTERM".into(),
+        operation: "listen for".into(),
+        cause: error.to_string(),
+        remedy: "this is a fault of the launcher: report it".into(),
+    })?;
+    let events = events.clone();
+    tokio::task::spawn_local(async move {
+        while signals.recv().await.is_some() {
+            let _ = events.send(Event::Terminate).await;
+        }
+    });
+    Ok(())
+}
+
+/// Tells PID 1; without a supervisor there is nobody to tell.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        eprintln!("notify the supervisor: {error}");
+    }
+}
+
+struct Launcher {
+    declared: Declared,
+    containers: Containers,
+    running: HashMap<String, Rc<Running>>,
+    images: Arc<Images>,
+    events: Sender<Event>,
+    /// What was last said of health, so that it is said once.
+    reported: String,
+    store_lost: bool,
+}
+
+impl Launcher {
+    /// Takes over what an earlier launcher started. What it left half-dead is removed and starts again.
+    fn adopt(&mut self) {
+        for found in containers::adopt() {
+            match found {
+                Ok(running) => {
+                    let name = running.name.clone();
+                    match serde_json::from_str::<Declaration>(&running.declaration) {
+                        Ok(declaration) => {
+                            println!("container {name}: goes on, adopted");
+                            self.containers.adopt(&name, running.started_at, declaration);
+                            self.watch(running);
+                        }
+                        Err(_) => running.stop(),
+                    }
+                }
+                Err(lost) => {
+                    eprintln!("{lost}");
+                    containers::remove(&lost.name);
+                }
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut receiver: Receiver<Event>) {
+        // Adopted containers are not stopped before the store has said what is declared.
+        let mut listed = self.running.is_empty();
+        if listed {
+            self.step();
+        }
+        loop {
+            let event = match self.sleep_until() {
+                Some(wait) => tokio::time::timeout(wait, receiver.recv()).await.unwrap_or_default_event(),
+                None => receiver.recv().await.map_or(Wake::Never, Wake::Event),
+            };
+            match event {
+                Wake::Event(Event::Terminate) => break,
+                Wake::Event(event) => {
+                    listed |= matches!(event, Event::Listed(_));
+                    self.handle(event);
+                }
+                Wake::Time => {}
+                Wake::Never => break,
+            }
+            if listed {
+                self.step();
+            }
+            self.report();
+        }
+        // The next launcher adopts them; when the node goes down, PID 1 stops them.
+        notify(&[NotifyState::Stopping]);
+        println!("launcher: stops, {} containers go on", self.running.len());
+    }
+
+    fn sleep_until(&self) -> Option<Duration> {
+        let now = now_ms();
+        let next = [self.containers.wake_at(), self.containers.health_at(now)].into_iter().flatten().min()?;
+        Some(Duration::from_millis(next.saturating_sub(now)))
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Listed(entries) => {
+                self.store_lost = false;
+                self.declared.replace(entries);
+            }
+            Event::Put(key, value) => self.declared.put(&key, &value),
+            Event::Deleted(key) => self.declared.delete(&key),
+            Event::StoreLost(reason) => {
+                if !std::mem::replace(&mut self.store_lost, true) && !self.running.is_empty() {
+                    eprintln!("the store does not answer: {reason}; containers go on as they are");
+                }
+            }
+            Event::Prepared(start) => self.start(&start),
+            Event::NotPrepared(name, reason) => self.not_started(&name, reason),
+            Event::Ended(name) => self.ended(&name),
+            Event::Ps(reply) => {
+                let _ = reply.send(self.list());
+            }
+            Event::ImageLoaded => self.containers.retry(now_ms()),
+            Event::Terminate => {}
+        }
+    }
+
+    fn step(&mut self) {
+        for action in self.containers.step(now_ms(), self.declared.wanted()) {
+            match action {
+                Action::Start { name, declaration } => self.prepare(name, declaration),
+                Action::Stop { name } => self.stop(&name),
+            }
+        }
+    }
+
+    /// Unpacks on a thread of its own: the loop goes on meanwhile.
+    fn prepare(&self, name: String, declaration: Declaration) {
+        let (images, events) = (Arc::clone(&self.images), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let event = match prepare(&images, &name, &declaration) {
+                Ok(start) => Event::Prepared(Box::new(start)),
+                Err(refusal) => Event::NotPrepared(name, refusal.to_string()),
+            };
+            let _ = events.blocking_send(event);
+        });
+    }
+
+    fn start(&mut self, start: &Start) {
+        let name = &start.name;
+        if self.containers.is_stopping(name) {
+            self.containers.ended(now_ms(), name, Ending::NotStarted("no longer declared".into()));
+            return;
+        }
+        match containers::start(start) {
+            Ok(running) => {
+                println!("container {name}: started");
+                self.containers.started(now_ms(), name);
+                self.watch(running);
+            }
+            Err(failure) => self.not_started(name, failure.to_string()),
+        }
+    }
+
+    fn not_started(&mut self, name: &str, reason: String) {
+        eprintln!("container {name}: not started: {reason}");
+        self.containers.ended(now_ms(), name, Ending::NotStarted(reason));
+    }
+
+    /// Waits for the end of a monitor beside the loop.
+    fn watch(&mut self, running: Running) {
+        let running = Rc::new(running);
+        self.running.insert(running.name.clone(), Rc::clone(&running));
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let waited = match AsyncFd::new(running.monitor_pidfd()) {
+                Ok(pidfd) => pidfd.readable().await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = waited {
+                eprintln!("container {}: wait for its monitor: {error}", running.name);
+            }
+            let _ = events.send(Event::Ended(running.name.clone())).await;
+        });
+    }
+
+    fn stop(&self, name: &str) {
+        if let Some(running) = self.running.get(name) {
+            println!("container {name}: asked to stop");
+            running.stop();
+        }
+    }
+
+    fn ended(&mut self, name: &str) {
+        let Some(running) = self.running.remove(name) else { return };
+        let ending = match running.state() {
+            containers::State::Exited(ending) => ending,
+            containers::State::Failed { reason } => Ending::NotStarted(reason),
+            containers::State::Creating | containers::State::Running { .. } => Ending::MonitorLost,
+        };
+        println!("container {name}: {ending}");
+        containers::remove(name);
+        self.containers.ended(now_ms(), name, ending);
+    }
+
+    /// Tells PID 1 how many run and whether the node is healthy.
+    fn report(&mut self) {
+        let wanted = self.declared.wanted();
+        let running = wanted.keys().filter(|name| self.running.contains_key(*name)).count();
+        let health = match self.containers.health(now_ms(), wanted) {
+            Ok(()) => "ok".to_owned(),
+            Err(reason) => reason.replace('\n', " "),
+        };
+        let status = format!("{running} of {} containers", wanted.len());
+        let now = format!("{status}\n{health}");
+        if now != self.reported {
+            notify(&[NotifyState::Status(&status), NotifyState::Custom(&format!("X_HULL_HEALTH={health}"))]);
+            self.reported = now;
+        }
+    }
+
+    fn list(&self) -> Vec<api::Container> {
+        let mut list: BTreeMap<String, api::Container> = BTreeMap::new();
+        for (name, track) in self.containers.tracks() {
+            let wanted = self.declared.wanted().get(name);
+            let (state, declaration) = self.describe(name, &track.phase);
+            let image = wanted.or(declaration).map_or(String::new(), |declaration| declaration.image.clone());
+            let (name, declared_by) = (name.to_owned(), self.declared.by(name));
+            list.insert(name.clone(), api::Container { name, image, declared_by, state, restarts: track.restarts });
+        }
+        for (name, reason) in self.declared.refused() {
+            list.entry(name.clone()).or_insert_with(|| api::Container {
+                name: name.clone(),
+                image: String::new(),
+                declared_by: self.declared.by(name),
+                state: State::Refused { reason: reason.clone() },
+                restarts: 0,
+            });
+        }
+        list.into_values().collect()
+    }
+
+    fn describe<'a>(&self, name: &str, phase: &'a Phase) -> (State, Option<&'a Declaration>) {
+        match phase {
+            Phase::Waiting { start_at, last: Some(ending) } => {
+                (State::BackingOff { reason: ending.to_string(), until_ms: *start_at }, None)
+            }
+            Phase::Waiting { last: None, .. } => (State::Starting, None),
+            Phase::Starting { declaration } => (State::Starting, Some(declaration)),
+            Phase::Running { declaration, .. } => {
+                let state = match self.running.get(name).map(|running| running.state()) {
+                    Some(containers::State::Running { pid, since_ms }) => State::Running { pid, since_ms },
+                    _ => State::Starting,
+                };
+                (state, Some(declaration))
+            }
+            Phase::Stopping { declaration } => (State::Stopping, Some(declaration)),
+            Phase::Done { ending, declaration } => (State::Ended { reason: ending.to_string() }, Some(declaration)),
+        }
+    }
+}
+
+/// Why the loop woke up.
+enum Wake {
+    Event(Event),
+    Time,
+    Never,
+}
+
+/// What a receive with a time limit came to.
+trait OrTime {
+    fn unwrap_or_default_event(self) -> Wake;
+}
+
+impl OrTime for Result<Option<Event>, tokio::time::error::Elapsed> {
+    fn unwrap_or_default_event(self) -> Wake {
+        match self {
+            Ok(Some(event)) => Wake::Event(event),
+            Ok(None) => Wake::Never,
+            Err(_) => Wake::Time,
+        }
+    }
+}
+
+/// Finds the image, unpacks it, and writes the runtime specification.
+fn prepare(images: &Images, name: &str, declaration: &Declaration) -> Result<Start, Refusal> {
+    let image = images.find(&declaration.image)?;
+    let lower = images.layers(&image)?;
+    let refuse = |cause: String| Refusal {
+        object: format!("container {name}"),
+        operation: "make the specification of".into(),
+        cause,
+        remedy: "change its declaration or its image".into(),
+    };
+    let spec = spec::build(name, &image.defaults, declaration).map_err(|error| refuse(error.to_string()))?;
+    Ok(Start {
+        name: name.to_owned(),
+        spec,
+        lower,
+        read_only: declaration.read_only,
+        declaration: serde_json::to_string(declaration).map_err(|error| refuse(error.to_string()))?,
+        stop_signal: spec::stop_signal(&image.defaults).map_err(|error| refuse(error.to_string()))?,
+        grace: Duration::from_secs(declaration.stop_seconds.into()),
+    })
+}
