@@ -13,8 +13,23 @@ pub(crate) const EXAMPLE: u16 = 8080;
 /// How long one answer may take. A server that accepted and says nothing for this long is asked again.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The body of a 200 answer to `request`, which must ask for the connection to be closed; nothing when there is no such answer yet.
-pub(crate) fn ask(port: u16, request: &str) -> Option<String> {
+/// What a server said.
+pub(crate) struct Answer {
+    /// The status code.
+    pub(crate) status: u16,
+    /// Everything behind the head.
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Whether it is a 200 with `text` in its body.
+    pub(crate) fn shows(&self, text: &str) -> bool {
+        self.status == 200 && self.body.contains(text)
+    }
+}
+
+/// The answer to `request`, which must ask for the connection to be closed; nothing when there is none yet.
+pub(crate) fn ask(port: u16, request: &str) -> Option<Answer> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, ANSWER).ok()?;
     stream.set_read_timeout(Some(ANSWER)).ok()?;
@@ -22,7 +37,7 @@ pub(crate) fn ask(port: u16, request: &str) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.split(' ').nth(1).is_some_and(|status| status == "200").then(|| body.to_owned())
+    Some(Answer { status: head.split(' ').nth(1)?.parse().ok()?, body: body.to_owned() })
 }
 
 /// A request with a JSON body for etcd's JSON gateway.

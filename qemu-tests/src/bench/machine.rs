@@ -175,11 +175,16 @@ impl Machine {
     }
 }
 
-/// The last lines of a console, for a reason why nothing was measured.
+/// The longest piece of a console that a reason repeats, characters.
+const LAST_WORDS: usize = 200;
+
+/// The last line of a console, without what steers a terminal, for a reason why nothing was measured.
 fn last_words(console: &str) -> String {
-    let lines: Vec<_> = console.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(3)..].join(" | ");
-    if last.is_empty() { "the console stayed empty".into() } else { format!("the console ends with: {last}") }
+    let plain = strip_ansi_escapes::strip_str(console);
+    match plain.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+        Some(line) => format!("the console ends with: {}", line.chars().take(LAST_WORDS).collect::<String>()),
+        None => "the console stayed empty".into(),
+    }
 }
 
 /// Runs a program of the host; what it wrote is the reason when it fails.

@@ -23,8 +23,8 @@ pub(super) struct Start {
     pub(super) probe: u64,
     /// The store answered a put and a range.
     pub(super) store: u64,
-    /// The example's container answered.
-    pub(super) example: u64,
+    /// The example's container answered; nothing when it never did.
+    pub(super) example: Option<u64>,
     /// The example showed what the store holds.
     pub(super) value: Option<u64>,
     /// Resident memory of PID 1 with everything running, KiB.
@@ -89,7 +89,7 @@ fn start(values: &BTreeMap<&str, &str>) -> Result<Start, Missing> {
         pid_1: number(values, "pid1")?,
         probe: number(values, "probe")?,
         store: number(values, "store")?,
-        example: number(values, "example")?,
+        example: optional("example"),
         value: optional("value"),
         pid_1_resident: optional("pid1-resident"),
         pid_1_anonymous: optional("pid1-anonymous"),

@@ -156,13 +156,20 @@ impl Runs {
     fn add(&mut self, name: &str, seed: u64, machine: Result<Machine, Missing>) {
         let start = machine.and_then(|machine| marks::one_start(&machine.console()?));
         match &start {
-            Ok(start) => eprintln!(
-                "    {seed}/{RUNS} {name}: store {:.4} s, container {:.4} s after PID 1",
-                (start.store - start.pid_1) as f64 / 1e9,
-                (start.example - start.pid_1) as f64 / 1e9
-            ),
+            Ok(start) => {
+                let example = start.example.map_or_else(|| "never".into(), |example| shown(example - start.pid_1));
+                eprintln!(
+                    "    {seed}/{RUNS} {name}: after PID 1: store {}, container {example}",
+                    shown(start.store - start.pid_1)
+                );
+            }
             Err(Missing(reason)) => eprintln!("    {seed}/{RUNS} {name}: {reason}"),
         }
         self.0.push(start);
     }
+}
+
+/// Guest time for people.
+fn shown(nanoseconds: u64) -> String {
+    format!("{:.4} s", nanoseconds as f64 / 1e9)
 }

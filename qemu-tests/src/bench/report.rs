@@ -9,14 +9,14 @@ use std::fmt::Write;
 type Part = fn(&Swap) -> u64;
 
 /// How far apart two moments of a start are.
-type Distance = fn(&Start) -> u64;
+type Distance = fn(&Start) -> Option<u64>;
 
-const STORE: Distance = |start| start.store - start.pid_1;
-const EXAMPLE: Distance = |start| start.example - start.pid_1;
+const STORE: Distance = |start| Some(start.store - start.pid_1);
+const EXAMPLE: Distance = |start| Some(start.example? - start.pid_1);
 
 impl Runs {
-    fn spread(&self, distance: impl Fn(&Start) -> u64) -> Option<Spread> {
-        Spread::of(self.0.iter().flatten().map(distance))
+    fn spread(&self, distance: impl Fn(&Start) -> Option<u64>) -> Option<Spread> {
+        Spread::of(self.0.iter().flatten().filter_map(distance))
     }
 
     /// Why runs are missing, each reason once.
@@ -127,7 +127,7 @@ fn missing(text: &mut String, what: &str, limit: &str, reason: &str) -> std::fmt
 }
 
 fn no_run(runs: &Runs) -> String {
-    runs.reasons().first().map_or_else(|| "no run".into(), |reason| (*reason).to_owned())
+    runs.reasons().first().map_or_else(|| "it never came, in no run".into(), |reason| (*reason).to_owned())
 }
 
 fn time_target(text: &mut String, what: &str, limit: u64, runs: &Runs, distance: Distance) -> std::fmt::Result {
@@ -143,8 +143,8 @@ fn time_target(text: &mut String, what: &str, limit: u64, runs: &Runs, distance:
 /// The swap's limit: 1.5 times what the same kernel takes to PID 1, plus what the container takes behind the store.
 fn swap_limit(disk: &Place) -> Option<u64> {
     let entry = *disk.entry.as_ref().ok()?;
-    let boot = disk.hull.spread(|start| start.pid_1 - entry)?.median;
-    let container = disk.hull.spread(|start| start.example - start.store)?.median;
+    let boot = disk.hull.spread(|start| Some(start.pid_1 - entry))?.median;
+    let container = disk.hull.spread(|start| Some(start.example? - start.store))?.median;
     Some(boot + boot / 2 + container)
 }
 
@@ -177,19 +177,19 @@ fn seconds(spread: Spread) -> String {
 fn place(text: &mut String, place: &Place) -> std::fmt::Result {
     let systems = [&place.hull, &place.busybox, &place.systemd];
     writeln!(text, "| | Hull | busybox init | systemd | Hull : busybox : systemd |\n|---|---|---|---|---|")?;
-    let mut row = |name: &str, distance: &dyn Fn(&Start) -> u64| {
+    let mut row = |name: &str, distance: &dyn Fn(&Start) -> Option<u64>| {
         let spreads = systems.map(|runs| runs.spread(distance));
         let cells = spreads.map(|spread| spread.map_or_else(|| "missing".into(), seconds));
         writeln!(text, "| {name} | {} | {} | {} | {} |", cells[0], cells[1], cells[2], ratios(spreads))
     };
     if let Ok(entry) = place.entry {
-        row("kernel's first instruction → PID 1", &|start| start.pid_1 - entry)?;
+        row("kernel's first instruction → PID 1", &|start| Some(start.pid_1 - entry))?;
     }
-    row("the kernel's own clock at PID 1", &|start| start.pid_1 - start.clock)?;
-    row("PID 1 → probe running", &|start| start.probe - start.pid_1)?;
+    row("the kernel's own clock at PID 1", &|start| Some(start.pid_1 - start.clock))?;
+    row("PID 1 → probe running", &|start| Some(start.probe - start.pid_1))?;
     row("PID 1 → store serving", &STORE)?;
     row("PID 1 → container answering", &EXAMPLE)?;
-    if let Some(value) = place.hull.spread(|start| start.value.unwrap_or(start.example) - start.pid_1) {
+    if let Some(value) = place.hull.spread(|start| Some(start.value? - start.pid_1)) {
         writeln!(text, "| PID 1 → container shows the store's value | {} | — | — | |", seconds(value))?;
     }
     match &place.entry {
@@ -278,7 +278,7 @@ const METHOD: &str = "
 ## What each side does
 
 The job: a store that answers a put and a range over etcd's JSON gateway, and a container made of the same static binary (the example's) that
-answers HTTP 200. Store and container use the host's network in all three; the container starts when the store is ready.
+answers HTTP. Store and container use the host's network in all three; the container starts when the store is ready.
 
 - **Hull** runs the shipped images with the probe as one more service: kernel command line, DHCP, verified root, kv with its write-ahead log
   on the state partition, the launcher with a seccomp filter. The container also reads its value from the store, and that is measured too.
@@ -287,7 +287,8 @@ answers HTTP 200. Store and container use the host's network in all three; the c
   generated first-start work, seccomp in the container's configuration, status lines on the console (`quiet`).
 - **busybox init** runs one script on the same root: mounts, loopback, etcd in the background, then crun as soon as etcd's port accepts, looked at
   every 10 ms.
-- etcd answers the example's own questions (`GET /kv/...`) with an error, so there the container shows none; it answers all the same.
+- etcd does not know the example's own question (`GET /kv/...`), so there the container answers that it has no value. “Container answering” is
+  the first HTTP answer of any status, in all three; only on Hull is there a row for the store's value.
 - From memory, crun is told not to pivot the root, which cannot be done from an initramfs.
 
 A probe, the same program everywhere and started as early as the system starts anything, asks every millisecond and reads the processor's
