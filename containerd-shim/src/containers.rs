@@ -4,12 +4,12 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hull_oci_core::spec;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -112,7 +112,8 @@ pub(crate) fn start(start: &Start) -> Result<Running, Failure> {
     };
     record::write(&folder, "config.json", &spec).map_err(|error| failure("write", "config.json", error))?;
     record::write(&folder, "start.json", &orders).map_err(|error| failure("write", "start.json", error))?;
-    let (started_at, monitor) = launch(&start.name, &folder).map_err(|error| failure("start the monitor of", &start.name, error))?;
+    let (started_at, monitor) =
+        launch(&start.name, &folder).map_err(|error| failure("start the monitor of", &start.name, error))?;
     Ok(Running { name: start.name.clone(), declaration: start.declaration.clone(), started_at, monitor })
 }
 
@@ -124,9 +125,20 @@ fn complete(start: &Start) -> Result<Spec, Failure> {
         let file = |name: &str| start.lower.iter().find_map(|layer| read_inside(layer, name)).unwrap_or_default();
         spec::resolve_user(&mut spec, &file("etc/passwd"), &file("etc/group")).map_err(|refused| problem(&refused))?;
     }
+    leave_out_what_is_missing(&mut spec);
     let first = claim_ids(&start.name).map_err(|error| problem(&error))?;
     spec::map_ids(&mut spec, first).map_err(|refused| problem(&refused))?;
     Ok(spec)
+}
+
+/// A node without a store or a network has no socket and no servers' names to share: its containers start without them.
+fn leave_out_what_is_missing(spec: &mut Spec) {
+    let Some(mounts) = spec.mounts().clone() else { return };
+    let there = |mount: &Mount| {
+        let bound = mount.typ().as_deref() == Some("bind");
+        !bound || mount.source().as_ref().is_none_or(|source| source.exists())
+    };
+    spec.set_mounts(Some(mounts.into_iter().filter(there).collect()));
 }
 
 /// A range of ids that no other container has: a link `.ids/<range>` that leads to the name.
@@ -193,9 +205,12 @@ fn launch(name: &str, folder: &Path) -> io::Result<(u64, OwnedFd)> {
 }
 
 impl Running {
-    /// Becomes readable when the monitor has ended.
-    pub(crate) fn monitor_pidfd(&self) -> BorrowedFd<'_> {
-        self.monitor.as_fd()
+    /// A descriptor that becomes readable when the monitor has ended.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn monitor_pidfd(&self) -> io::Result<OwnedFd> {
+        self.monitor.try_clone()
     }
 
     /// Asks the monitor to stop the container: stop signal, grace, kill.
@@ -213,7 +228,8 @@ impl Running {
 impl Drop for Running {
     /// Reaps the monitor if it is this launcher's child; an adopted one is PID 1's.
     fn drop(&mut self) {
-        let _ = rustix::process::waitid(WaitId::PidFd(self.monitor.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        let _ =
+            rustix::process::waitid(WaitId::PidFd(self.monitor.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }
 

@@ -10,6 +10,8 @@ use hull_oci_core::declaration::{Declaration, PREFIX, check_name, parse_run};
 pub(crate) struct Declared {
     command_line: BTreeMap<String, Declaration>,
     store: BTreeMap<String, Declaration>,
+    /// Of containers that an earlier launcher started; they hold until the store has said what is declared.
+    adopted: BTreeMap<String, Declaration>,
     refused: BTreeMap<String, String>,
     merged: BTreeMap<String, Declaration>,
 }
@@ -31,8 +33,15 @@ impl Declared {
         (declared, refused)
     }
 
+    /// Counts a container that already runs as declared, until the store is read.
+    pub(crate) fn adopt(&mut self, name: &str, declaration: Declaration) {
+        self.adopted.insert(name.to_owned(), declaration);
+        self.merge();
+    }
+
     /// Replaces everything that came from the store.
     pub(crate) fn replace(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) {
+        self.adopted.clear();
         self.store.clear();
         self.refused.clear();
         for (key, value) in entries {
@@ -72,7 +81,8 @@ impl Declared {
     }
 
     fn merge(&mut self) {
-        self.merged = self.store.clone();
+        self.merged = self.adopted.clone();
+        self.merged.extend(self.store.clone());
         self.merged.extend(self.command_line.iter().map(|(name, declaration)| (name.clone(), declaration.clone())));
     }
 
@@ -108,6 +118,15 @@ mod tests {
         declared.put(b"/hull/containers/web", br#"{"image":"other"}"#);
         assert_eq!(declared.wanted()["web"].image, "hello");
         assert_eq!(declared.by("web"), DeclaredBy::CommandLine);
+    }
+
+    #[test]
+    fn an_adopted_container_counts_as_declared_until_the_store_is_read() {
+        let (mut declared, _) = Declared::from_run("");
+        declared.adopt("web", Declaration::of_image("hello"));
+        assert_eq!(declared.wanted().len(), 1);
+        declared.replace(Vec::new());
+        assert!(declared.wanted().is_empty());
     }
 
     #[test]

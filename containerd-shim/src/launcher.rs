@@ -12,7 +12,6 @@ use hull_oci_core::declaration::Declaration;
 use hull_oci_core::reconcile::{Action, Containers, Ending, Phase};
 use hull_oci_core::spec;
 use sd_notify::NotifyState;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
@@ -21,7 +20,12 @@ use crate::clock::now_ms;
 use crate::containers::{self, Running, Start};
 use crate::declared::Declared;
 use crate::images::{self, Images};
-use crate::{node, socket, store};
+use crate::sys::readiness;
+use crate::{node, resolver, socket, store};
+
+/// The first port that a process without privileges may listen on. Containers share the node's network and hold no privilege over it,
+/// and nothing on a node is protected by a low port number.
+const FIRST_FREE_PORT: (&str, &str) = ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 
 /// Events that may wait; whoever sends more waits.
 const EVENTS: usize = 64;
@@ -84,10 +88,16 @@ async fn run() -> Result<(), Refusal> {
         images: Arc::clone(&images),
         events: events.clone(),
         reported: String::new(),
-        store_lost: false,
+        store: Store::Unread,
     };
+    let (setting, value) = FIRST_FREE_PORT;
+    if let Err(error) = std::fs::write(setting, value) {
+        eprintln!("write {value} to {setting}: {error}; containers cannot listen on ports below 1024");
+    }
+    resolver::share();
     launcher.adopt();
     socket::listen(&images, &events)?;
+    tokio::task::spawn_local(resolver::follow());
     tokio::task::spawn_local(store::follow(kv.clone(), events.clone()));
     tokio::task::spawn_local(node::report(kv, environment("HULL_NODE_NAME", "node"), events.clone()));
     terminate_on_signal(&events)?;
@@ -127,7 +137,18 @@ struct Launcher {
     events: Sender<Event>,
     /// What was last said of health, so that it is said once.
     reported: String,
-    store_lost: bool,
+    store: Store,
+}
+
+/// What is known of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    /// It has not said yet what is declared.
+    Unread,
+    /// Its declarations are known and followed.
+    Followed,
+    /// Its declarations are known as they were when it was lost.
+    Lost,
 }
 
 impl Launcher {
@@ -140,7 +161,8 @@ impl Launcher {
                     match serde_json::from_str::<Declaration>(&running.declaration) {
                         Ok(declaration) => {
                             println!("container {name}: goes on, adopted");
-                            self.containers.adopt(&name, running.started_at, declaration);
+                            self.containers.adopt(&name, running.started_at, declaration.clone());
+                            self.declared.adopt(&name, declaration);
                             self.watch(running);
                         }
                         Err(_) => running.stop(),
@@ -155,29 +177,20 @@ impl Launcher {
     }
 
     async fn serve(&mut self, mut receiver: Receiver<Event>) {
-        // Adopted containers are not stopped before the store has said what is declared.
-        let mut listed = self.running.is_empty();
-        if listed {
-            self.step();
-        }
         loop {
+            self.step();
+            self.report();
             let event = match self.sleep_until() {
-                Some(wait) => tokio::time::timeout(wait, receiver.recv()).await.unwrap_or_default_event(),
-                None => receiver.recv().await.map_or(Wake::Never, Wake::Event),
+                None => receiver.recv().await,
+                Some(wait) => match tokio::time::timeout(wait, receiver.recv()).await {
+                    Ok(event) => event,
+                    Err(_elapsed) => continue,
+                },
             };
             match event {
-                Wake::Event(Event::Terminate) => break,
-                Wake::Event(event) => {
-                    listed |= matches!(event, Event::Listed(_));
-                    self.handle(event);
-                }
-                Wake::Time => {}
-                Wake::Never => break,
+                Some(Event::Terminate) | None => break,
+                Some(event) => self.handle(event),
             }
-            if listed {
-                self.step();
-            }
-            self.report();
         }
         // The next launcher adopts them; when the node goes down, PID 1 stops them.
         notify(&[NotifyState::Stopping]);
@@ -193,14 +206,15 @@ impl Launcher {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Listed(entries) => {
-                self.store_lost = false;
+                self.store = Store::Followed;
                 self.declared.replace(entries);
             }
             Event::Put(key, value) => self.declared.put(&key, &value),
             Event::Deleted(key) => self.declared.delete(&key),
             Event::StoreLost(reason) => {
-                if !std::mem::replace(&mut self.store_lost, true) && !self.running.is_empty() {
+                if self.store == Store::Followed {
                     eprintln!("the store does not answer: {reason}; containers go on as they are");
+                    self.store = Store::Lost;
                 }
             }
             Event::Prepared(start) => self.start(&start),
@@ -262,7 +276,7 @@ impl Launcher {
         self.running.insert(running.name.clone(), Rc::clone(&running));
         let events = self.events.clone();
         tokio::task::spawn_local(async move {
-            let waited = match AsyncFd::new(running.monitor_pidfd()) {
+            let waited = match running.monitor_pidfd().and_then(readiness::watch) {
                 Ok(pidfd) => pidfd.readable().await.map(|_| ()),
                 Err(error) => Err(error),
             };
@@ -296,9 +310,12 @@ impl Launcher {
     fn report(&mut self) {
         let wanted = self.declared.wanted();
         let running = wanted.keys().filter(|name| self.running.contains_key(*name)).count();
-        let health = match self.containers.health(now_ms(), wanted) {
-            Ok(()) => "ok".to_owned(),
-            Err(reason) => reason.replace('\n', " "),
+        let refused = self.declared.refused().iter().next();
+        let health = match (self.store, refused, self.containers.health(now_ms(), wanted)) {
+            (Store::Unread, ..) => "the store has not said yet what is declared".to_owned(),
+            (_, Some((name, reason)), _) => format!("container {name}: {reason}").replace('\n', " "),
+            (.., Err(reason)) => reason.replace('\n', " "),
+            (.., Ok(())) => "ok".to_owned(),
         };
         let status = format!("{running} of {} containers", wanted.len());
         let now = format!("{status}\n{health}");
@@ -345,28 +362,6 @@ impl Launcher {
             }
             Phase::Stopping { declaration } => (State::Stopping, Some(declaration)),
             Phase::Done { ending, declaration } => (State::Ended { reason: ending.to_string() }, Some(declaration)),
-        }
-    }
-}
-
-/// Why the loop woke up.
-enum Wake {
-    Event(Event),
-    Time,
-    Never,
-}
-
-/// What a receive with a time limit came to.
-trait OrTime {
-    fn unwrap_or_default_event(self) -> Wake;
-}
-
-impl OrTime for Result<Option<Event>, tokio::time::error::Elapsed> {
-    fn unwrap_or_default_event(self) -> Wake {
-        match self {
-            Ok(Some(event)) => Wake::Event(event),
-            Ok(None) => Wake::Never,
-            Err(_) => Wake::Time,
         }
     }
 }

@@ -20,7 +20,8 @@ impl Follower {
     pub(crate) fn open(path: &Path) -> Follower {
         let mut older = path.as_os_str().to_owned();
         older.push(".1");
-        let mut pending: Vec<File> = [PathBuf::from(older), path.to_owned()].iter().filter_map(|p| File::open(p).ok()).collect();
+        let mut pending: Vec<File> =
+            [PathBuf::from(older), path.to_owned()].iter().filter_map(|p| File::open(p).ok()).collect();
         pending.reverse();
         Follower { path: path.to_owned(), current: pending.pop(), pending }
     }

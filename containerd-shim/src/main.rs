@@ -11,6 +11,7 @@ mod monitor;
 mod node;
 mod output;
 mod record;
+mod resolver;
 mod runtime;
 mod signals;
 mod socket;

@@ -157,7 +157,8 @@ impl Watch {
     /// Process 1 of a pid namespace is spared the default action of a signal; here it is given what the signal means elsewhere.
     fn ask_to_stop(&self) -> Stop {
         let signal = self.orders.stop_signal;
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.pid.as_raw_nonzero())).unwrap_or_default();
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.pid.as_raw_nonzero())).unwrap_or_default();
         match reaction(&status, signal) {
             Reaction::Ends => {
                 self.group.kill();

@@ -37,12 +37,8 @@ async fn keep(store: &mut Store, name: &str, events: &Sender<Event>) -> Result<(
     let lease = store.lease.lease_grant(grant).await?.into_inner().id;
     loop {
         let Some(status) = status(events).await else { return Ok(()) };
-        let put = PutRequest {
-            key: format!("{PREFIX}{name}").into(),
-            value: status.into(),
-            lease,
-            ..PutRequest::default()
-        };
+        let put =
+            PutRequest { key: format!("{PREFIX}{name}").into(), value: status.into(), lease, ..PutRequest::default() };
         store.kv.put(put).await?;
         tokio::time::sleep(PERIOD).await;
         let request = tokio_stream::once(LeaseKeepAliveRequest { id: lease });

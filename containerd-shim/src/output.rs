@@ -75,8 +75,13 @@ mod tests {
         }
         drop(writer);
         assert!(!log.take(&reader));
-        let (older, newer) = (fs::read_to_string(folder.join("log.1")).unwrap(), fs::read_to_string(folder.join("log")).unwrap());
-        assert!(newer.ends_with("line  19999\n") && older.len() as u64 <= SIZE + PIECE as u64 && newer.len() as u64 <= SIZE + PIECE as u64);
+        let (older, newer) =
+            (fs::read_to_string(folder.join("log.1")).unwrap(), fs::read_to_string(folder.join("log")).unwrap());
+        assert!(
+            newer.ends_with("line  19999\n")
+                && older.len() as u64 <= SIZE + PIECE as u64
+                && newer.len() as u64 <= SIZE + PIECE as u64
+        );
         let numbers: Vec<u32> = (older + &newer).lines().map(|line| line[5..].trim().parse().unwrap()).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a line is missing");
         fs::remove_dir_all(&folder).unwrap();

@@ -13,8 +13,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hull_oci_core::reconcile::Ending;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Where containers have their folders.
 pub(crate) const RUN: &str = "/run/hull/containers";

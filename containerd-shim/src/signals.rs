@@ -11,7 +11,9 @@ pub(crate) enum Reaction {
 
 /// Reads the signal sets `SigBlk`, `SigIgn` and `SigCgt` (proc_pid_status(5)). SIGKILL always ends.
 pub(crate) fn reaction(status: &str, signal: i32) -> Reaction {
-    let Some(bit) = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)) else { return Reaction::Ends };
+    let Some(bit) = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)) else {
+        return Reaction::Ends;
+    };
     let set = |name: &str| {
         let text = status.lines().find_map(|line| line.strip_prefix(name))?;
         u64::from_str_radix(text.trim(), 16).ok()

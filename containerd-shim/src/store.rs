@@ -35,7 +35,8 @@ pub(crate) async fn follow(endpoint: String, events: Sender<Event>) {
 
 /// Returns when the stream ends: after a compaction, a restart of the store, or a failure.
 async fn follow_once(store: &mut Store, events: &Sender<Event>, wait: &mut Duration) -> Result<(), String> {
-    let range = RangeRequest { key: PREFIX.into(), range_end: prefix_end(PREFIX.as_bytes()).into(), ..Default::default() };
+    let range =
+        RangeRequest { key: PREFIX.into(), range_end: prefix_end(PREFIX.as_bytes()).into(), ..Default::default() };
     let listed = store.kv.range(range).await.map_err(|status| status.message().to_owned())?.into_inner();
     let revision = listed.header.map_or(0, |header| header.revision);
     let entries = listed.kvs.into_iter().map(|pair| (pair.key.to_vec(), pair.value.to_vec())).collect();

@@ -43,8 +43,8 @@ pub const ETCD_ENDPOINTS: &str = "http://127.0.0.1:2379";
 /// The store's socket, on the node and in each container.
 pub const STORE_SOCKET: &str = "/run/hull/kv.sock";
 
-/// Where the runtime keeps the names of servers; `/etc/resolv.conf` of the node leads there.
-pub const RESOLV_CONF: &str = "/run/hull/resolv.conf";
+/// The list of name servers that containers share: one file for good, while the node's own is replaced.
+pub const RESOLV_CONF: &str = "/run/hull/containers/.shared/resolv.conf";
 
 /// Signal that ends a container whose image names none.
 const SIGTERM: i32 = 15;

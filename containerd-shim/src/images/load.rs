@@ -39,7 +39,12 @@ impl Images {
     ///
     /// # Errors
     /// Names what is wrong with the archive or the disk; nothing half-made stays, and an image of the same name stays as it was.
-    pub(crate) fn load(&self, archive: impl Read, name: &str, progress: &mut dyn Progress) -> Result<api::Image, Refusal> {
+    pub(crate) fn load(
+        &self,
+        archive: impl Read,
+        name: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<api::Image, Refusal> {
         let work = self.incoming().join("archive");
         let _ = fs::remove_dir_all(&work);
         let loaded = self.take_in(archive, name, &work, progress);
@@ -47,7 +52,13 @@ impl Images {
         loaded
     }
 
-    fn take_in(&self, archive: impl Read, name: &str, work: &Path, progress: &mut dyn Progress) -> Result<api::Image, Refusal> {
+    fn take_in(
+        &self,
+        archive: impl Read,
+        name: &str,
+        work: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<api::Image, Refusal> {
         fs::create_dir_all(work.join("blobs/sha256")).map_err(|error| failed("create", work, &error))?;
         extract(Counting { inner: archive, read: 0, progress }, work)?;
         let shown = if name.is_empty() { "archive" } else { name };
@@ -84,9 +95,8 @@ impl Images {
             let target = to.join(entry.file_name());
             fs::rename(entry.path(), &target).map_err(|error| failed("rename", &target, &error))?;
         }
-        let sync = |path: &Path| {
-            Tree::open(path).and_then(|tree| tree.sync()).map_err(|error| failed("sync", path, &error))
-        };
+        let sync =
+            |path: &Path| Tree::open(path).and_then(|tree| tree.sync()).map_err(|error| failed("sync", path, &error));
         sync(&self.kept)?;
         let (beside, path) = (self.incoming().join(name), self.kept.join("names").join(name));
         fs::write(&beside, format!("{digest}\n")).map_err(|error| failed("write", &beside, &error))?;
@@ -114,7 +124,8 @@ fn extract(archive: impl Read, work: &Path) -> Result<(), Refusal> {
             if !entry.header().entry_type().is_file() {
                 continue;
             }
-            let digest = Digest::parse(&format!("sha256:{name}")).map_err(|refused| refuse("load", "archive", &refused))?;
+            let digest =
+                Digest::parse(&format!("sha256:{name}")).map_err(|refused| refuse("load", "archive", &refused))?;
             write_blob(&mut entry, &work.join(digest.path()), &digest)?;
         } else if path == Path::new("index.json") {
             let target = work.join("index.json");
@@ -153,4 +164,3 @@ fn write_blob(from: &mut impl Read, path: &PathBuf, digest: &Digest) -> Result<(
     let refused = Refused::Mismatch { expected: digest.clone(), found };
     Err(refuse("load", "archive", &refused))
 }
-

@@ -9,6 +9,8 @@
 //! ```
 
 mod load;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod unpack;
 
@@ -87,7 +89,8 @@ impl Images {
     }
 
     fn read(&self, name: &str, origin: Origin, layout: PathBuf, digest: Digest) -> Result<Image, Refusal> {
-        let manifest = image::parse_manifest(&blob(&layout, &digest)?).map_err(|refused| refuse("read", name, &refused))?;
+        let manifest =
+            image::parse_manifest(&blob(&layout, &digest)?).map_err(|refused| refuse("read", name, &refused))?;
         let configuration = blob(&layout, &manifest.config)?;
         let defaults =
             image::parse_configuration(&configuration, &manifest).map_err(|refused| refuse("read", name, &refused))?;

@@ -47,7 +47,8 @@ impl Tree {
     /// Opens a file inside for reading.
     pub(super) fn read(&self, path: &Path) -> io::Result<std::fs::File> {
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        Ok(openat2(&self.root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), inside)?.into())
+        Ok(openat2(&self.root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), inside)?
+            .into())
     }
 
     /// Writes everything out to the disk.
@@ -71,7 +72,12 @@ impl Tree {
         Ok(())
     }
 
-    fn place<R: Read>(&self, entry: &mut Entry<'_, R>, path: &Path, folders: &mut HashMap<PathBuf, u64>) -> io::Result<()> {
+    fn place<R: Read>(
+        &self,
+        entry: &mut Entry<'_, R>,
+        path: &Path,
+        folders: &mut HashMap<PathBuf, u64>,
+    ) -> io::Result<()> {
         let path = inside(path)?;
         let Some(name) = path.file_name() else { return Ok(()) };
         let parent = self.folder(path.parent().unwrap_or(Path::new("")))?;
@@ -93,7 +99,8 @@ impl Tree {
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 remove(&parent, &name)?;
-                let mut file = std::fs::File::from(open_in(&parent, &name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY)?);
+                let mut file =
+                    std::fs::File::from(open_in(&parent, &name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY)?);
                 io::copy(entry, &mut file)?;
                 let file = OwnedFd::from(file);
                 finish(&file, entry)?;
@@ -189,12 +196,15 @@ fn remove(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
 }
 
 fn link_target<R: Read>(entry: &Entry<'_, R>) -> io::Result<OsString> {
-    let target = entry.link_name_bytes().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a link without a target"))?;
+    let target =
+        entry.link_name_bytes().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a link without a target"))?;
     Ok(OsStr::from_bytes(&target).to_owned())
 }
 
 fn ids<R: Read>(entry: &Entry<'_, R>) -> io::Result<(Option<Uid>, Option<Gid>)> {
-    let id = |value: u64| u32::try_from(value).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an owner beyond 32 bits"));
+    let id = |value: u64| {
+        u32::try_from(value).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an owner beyond 32 bits"))
+    };
     Ok((Some(Uid::from_raw(id(entry.header().uid()?)?)), Some(Gid::from_raw(id(entry.header().gid()?)?))))
 }
 

@@ -110,7 +110,10 @@ fn start_in(group: &Group, plan: &Plan, layers: &Layers, output: &OwnedFd) -> Re
 
 /// The container's user owns its output: a program may open `/dev/stdout` again.
 fn give_to_user(output: &OwnedFd, plan: &Plan) -> Result<(), Failure> {
-    let user = plan.steps.iter().find_map(|step| if let Step::User { uid, gid, .. } = step { Some((*uid, *gid)) } else { None });
+    let user = plan
+        .steps
+        .iter()
+        .find_map(|step| if let Step::User { uid, gid, .. } = step { Some((*uid, *gid)) } else { None });
     let Some((uid, gid)) = user else { return Ok(()) };
     let (uid, gid) = (Uid::from_raw(on_the_node(uid, &plan.uid_map)), Gid::from_raw(on_the_node(gid, &plan.gid_map)));
     rustix::fs::fchown(output, Some(uid), Some(gid)).map_err(failed("give the output to the container's user"))

@@ -52,7 +52,8 @@ impl Layers {
     pub(super) fn mount(&self, access: Access, ids: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open a new overlay"))?;
         let set = |key: &str, path: &Path| {
-            fsconfig_set_string(&context, key, path).map_err(failed(format!("set {key} of the overlay to {}", path.display())))
+            fsconfig_set_string(&context, key, path)
+                .map_err(failed(format!("set {key} of the overlay to {}", path.display())))
         };
         let skeleton = self.folder.join("skeleton");
         for (number, layer) in std::iter::once(&skeleton).chain(&self.lower).enumerate() {
@@ -79,14 +80,21 @@ impl Layers {
         let tree = open_tree(layer, OpenTreeFlags::empty())?;
         mount::map_ids(tree.as_fd(), ids).map_err(failed(format!("map the ids of {}", layer.display())))?;
         let target = fs::File::open(&at).map_err(failed(format!("open {}", at.display())))?;
-        attach(tree.as_fd(), target.as_fd()).map_err(failed(format!("attach {} on {}", layer.display(), at.display())))?;
+        attach(tree.as_fd(), target.as_fd()).map_err(failed(format!(
+            "attach {} on {}",
+            layer.display(),
+            at.display()
+        )))?;
         Ok(at)
     }
 }
 
 /// The mounts that do not lie on an earlier one.
 fn outermost(steps: &[Step]) -> impl Iterator<Item = (usize, &Mount)> {
-    let mounts = steps.iter().enumerate().filter_map(|(index, step)| if let Step::Mount(mount) = step { Some((index, mount)) } else { None });
+    let mounts = steps
+        .iter()
+        .enumerate()
+        .filter_map(|(index, step)| if let Step::Mount(mount) = step { Some((index, mount)) } else { None });
     let mut seen: Vec<&Path> = Vec::new();
     mounts.filter(move |(_, mount)| {
         let target = Path::new(&mount.target);

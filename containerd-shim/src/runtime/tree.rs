@@ -8,7 +8,8 @@ use hull_oci_core::plan::Attribute;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
 
 use super::attach;
@@ -71,7 +72,12 @@ impl Tree {
         if is_folder(&target)? {
             let cover = match &self.empty {
                 Some(empty) => clone_of(empty.as_fd(), OpenTreeFlags::empty())?,
-                None => new_mount("tmpfs", "mask", &[("size".to_owned(), Some("0".to_owned()))], flags(&[Attribute::ReadOnly]))?,
+                None => new_mount(
+                    "tmpfs",
+                    "mask",
+                    &[("size".to_owned(), Some("0".to_owned()))],
+                    flags(&[Attribute::ReadOnly]),
+                )?,
             };
             attach(cover.as_fd(), target.as_fd())?;
             self.empty.get_or_insert(cover);
@@ -103,7 +109,13 @@ impl Tree {
 
     fn resolve(&self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
-        openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        openat2(
+            &self.root,
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )
     }
 
     /// Opens a place to mount on, making it where it is missing.
@@ -150,12 +162,18 @@ fn is_folder(file: &OwnedFd) -> Result<bool> {
 
 /// A detached copy of what is mounted there.
 fn clone_of(place: BorrowedFd<'_>, recursive: OpenTreeFlags) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH | recursive;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH | recursive;
     rustix::mount::open_tree(place, "", flags)
 }
 
 /// Makes a file system and a mount of it that is attached nowhere (fsopen(2), fsmount(2)).
-fn new_mount(kind: &str, name: &str, options: &[(String, Option<String>)], attributes: MountAttrFlags) -> Result<OwnedFd> {
+fn new_mount(
+    kind: &str,
+    name: &str,
+    options: &[(String, Option<String>)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", name)?;
     for (key, value) in options {

@@ -57,8 +57,15 @@ pub(crate) fn clone_into(cgroup: BorrowedFd<'_>, namespaces: u64) -> io::Result<
 ///
 /// # Errors
 /// As [`clone_into`]; a program that cannot be executed ends with 127.
-pub(crate) fn spawn(cgroup: BorrowedFd<'_>, program: &CStr, arguments: &[CString], input: &OwnedFd, null: &OwnedFd) -> io::Result<Child> {
-    let pointers: Vec<*const libc::c_char> = arguments.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+pub(crate) fn spawn(
+    cgroup: BorrowedFd<'_>,
+    program: &CStr,
+    arguments: &[CString],
+    input: &OwnedFd,
+    null: &OwnedFd,
+) -> io::Result<Child> {
+    let pointers: Vec<*const libc::c_char> =
+        arguments.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
     let environment = [std::ptr::null()];
     match clone_into(cgroup, 0)? {
         Cloned::Parent(child) => Ok(child),
@@ -160,6 +167,8 @@ pub(crate) fn reset_signals() {
 /// ESRCH: it has ended.
 pub(crate) fn send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: no siginfo is passed; the number goes to the kernel as it is, which refuses one that is none.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
