@@ -212,7 +212,7 @@ impl Gpt {
             number: index + 1,
             first: entry.starting_lba.to_u64(),
             last: entry.ending_lba.to_u64(),
-            id: to_id(entry.unique_partition_guid),
+            id: PartitionId::from_disk({ entry.unique_partition_guid }.to_bytes()),
             attributes: { entry.attributes }.0.to_u64(),
         })
     }
@@ -220,7 +220,7 @@ impl Gpt {
     /// Gives a partition a new identity and new attribute bits. Without such a label nothing changes.
     pub fn set(&mut self, label: &str, id: PartitionId, attributes: u64) {
         if let Some((index, mut entry)) = self.find(label) {
-            entry.unique_partition_guid = to_guid(id);
+            entry.unique_partition_guid = Guid::from_bytes(id.on_disk());
             entry.attributes.0 = U64Le::from_u64(attributes);
             self.put(index, &entry);
         }
@@ -392,20 +392,4 @@ fn check_partitions(header: &GptHeader, entries: &[u8]) -> Result<(), CopyError>
         taken.insert(first, (last, number));
     }
     Ok(())
-}
-
-/// On disk the first three fields of a GUID are little-endian, in text they are not.
-fn swap_fields(mut bytes: [u8; 16]) -> [u8; 16] {
-    bytes[..4].reverse();
-    bytes[4..6].reverse();
-    bytes[6..8].reverse();
-    bytes
-}
-
-fn to_id(guid: Guid) -> PartitionId {
-    PartitionId(swap_fields(guid.to_bytes()))
-}
-
-fn to_guid(id: PartitionId) -> Guid {
-    Guid::from_bytes(swap_fields(id.0))
 }

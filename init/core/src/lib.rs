@@ -9,6 +9,7 @@
 pub mod cmdline;
 pub mod control;
 pub mod dhcp;
+pub mod firmware;
 pub mod gpt;
 pub mod health;
 pub mod hop;

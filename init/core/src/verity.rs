@@ -89,6 +89,25 @@ impl Verity {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub [u8; 16]);
 
+impl PartitionId {
+    /// As tables and firmware store it: the first three fields of a GUID are little-endian there.
+    pub fn on_disk(self) -> [u8; 16] {
+        swap_fields(self.0)
+    }
+
+    /// The other way round.
+    pub fn from_disk(bytes: [u8; 16]) -> Self {
+        Self(swap_fields(bytes))
+    }
+}
+
+fn swap_fields(mut bytes: [u8; 16]) -> [u8; 16] {
+    bytes[..4].reverse();
+    bytes[4..6].reverse();
+    bytes[6..8].reverse();
+    bytes
+}
+
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, byte) in self.0.iter().enumerate() {

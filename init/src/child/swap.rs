@@ -13,7 +13,7 @@ use super::answer::Answer;
 use crate::disk::esp::{Access, Esp};
 use crate::disk::table::Disk;
 use crate::disk::trouble::Trouble;
-use crate::disk::{boot_files, find, kernel};
+use crate::disk::{boot_files, find, firmware, kernel};
 
 /// Where PID 1 notes which trial failed last, and why.
 const FAILED: &str = "/var/lib/hull/init/failed-trial";
@@ -79,6 +79,9 @@ pub(super) fn mark_good(name: &str) -> Result<(), Trouble> {
     let mut system = System::open()?;
     system.disk.change_slots(|slots| slots.good(slot))?;
     println!("slot {slot}: marked good");
+    if let Err(trouble) = firmware::prefer(&system.disk, slot) {
+        eprintln!("{trouble}"); // the firmware's usual entry leads to this slot, too, by one kexec more
+    }
     Ok(())
 }
 

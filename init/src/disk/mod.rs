@@ -1,14 +1,14 @@
 //! The disk as PID 1 sees it: find it, choose the slot, open the root through dm-verity, grow and find the state partition.
 //!
 //! `find` looks for the disk, `table` reads and writes its partition table, `root` follows the choice of slot to a root, `kernel` and
-//! `esp` load the kernel of another slot, `state` grows the state partition.
+//! `esp` load the kernel of another slot, `state` grows the state partition, `firmware` keeps UEFI's boot order in step.
 //!
 //! Everything here may block and allocate: it runs before the node is up, or in a child mode.
-#![allow(dead_code)] // until boot.rs calls everything
 
 pub(crate) mod boot_files;
 pub(crate) mod esp;
 pub(crate) mod find;
+pub(crate) mod firmware;
 pub(crate) mod kernel;
 mod root;
 mod state;
