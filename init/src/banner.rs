@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hull_init_core::control::{Line, RunningRoot, State as NodeState, format_line};
 use hull_init_core::services::Health;
-use hull_init_core::supervisor::{Id, Millis};
+use hull_init_core::supervisor::{Id, Millis, State, Watched};
 
 use crate::node::{Announced, Trial};
 use crate::pid1::{Pid1, now};
@@ -68,7 +68,9 @@ impl Pid1 {
     }
 
     fn everything_is_ready(&self) -> bool {
-        let counts = |(_, service): &(Id, &hull_init_core::supervisor::Watched)| service.health != Health::Ignored;
+        // What is held back is not waited for: the banner says so.
+        let counts =
+            |(_, service): &(Id, &Watched)| service.health != Health::Ignored && service.state != State::HeldBack;
         self.supervisor.iter().filter(counts).all(|(id, _)| self.is_ready(id))
     }
 
@@ -144,8 +146,7 @@ fn short(hash: &str) -> &str {
     hash.get(..SHORT_HASH).unwrap_or(hash)
 }
 
-fn word(service: &hull_init_core::supervisor::Watched) -> &'static str {
-    use hull_init_core::supervisor::State;
+fn word(service: &Watched) -> &'static str {
     match service.state {
         State::Waiting => "waiting",
         State::HeldBack => "held back",

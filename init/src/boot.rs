@@ -117,7 +117,7 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
     }
     let (device, running) = take_choice(pid1, root);
     state(pid1, &running);
-    crate::trial::look_back(pid1);
+    crate::trial::look_back(pid1, &running);
     if let Err(trouble) = enter(&device) {
         if let Trial::Running { slot, .. } = pid1.node.trial {
             pid1.fail_trial(slot, format_args!("{trouble}"));

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use hull_init_core::control::{SlotName, format_line};
+use hull_init_core::control::{RunningRoot, SlotName, format_line};
 use hull_init_core::health::{Verdict, judge};
 use hull_init_core::shutdown::Goal;
 use hull_init_core::supervisor::Millis;
@@ -75,7 +75,7 @@ pub(crate) fn forget_jump() {
 }
 
 /// After /var is there: takes over what an earlier system left.
-pub(crate) fn look_back(pid1: &mut Pid1) {
+pub(crate) fn look_back(pid1: &mut Pid1, running: &RunningRoot) {
     let panic = take_pstore();
     let Some(record) = read_record() else {
         if let Some(panic) = panic {
@@ -88,10 +88,11 @@ pub(crate) fn look_back(pid1: &mut Pid1) {
         return;
     }
     let panic = panic.map(|text| format!(" (kernel: {text})")).unwrap_or_default();
-    pid1.note(format_args!(
-        "slot {} failed its trial: {}{panic}; the node runs the other slot",
-        record.slot, record.reason
-    ));
+    let other = match running {
+        RunningRoot::Slot { slot, .. } if name_of(*slot) != record.slot => "; the node runs the other slot",
+        _ => "",
+    };
+    pid1.note(format_args!("slot {} failed its trial: {}{panic}{other}", record.slot, record.reason));
     let kept = fs::write(FAILED, format!("slot={}\nreason={}{panic}\n", record.slot, record.reason));
     if let Err(error) = kept.and_then(|()| fs::remove_file(FILE)) {
         pid1.note(format_args!("keep the reason of the failed trial in {FAILED}: {error}"));
