@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hull_oci_core::reconcile::Ending;
 use hull_oci_core::spec;
 use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{Mode, OFlags};
@@ -16,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use crate::cgroup::Group;
 use crate::clock::now_ms;
 use crate::images::read_inside;
-use crate::record::{self, Identity, Orders, Root, folder};
+use crate::record::{self, Ended, Identity, Orders, Root, folder};
 use crate::sys::clone;
 
 pub(crate) use crate::record::State;
@@ -74,16 +75,14 @@ fn failure(operation: &'static str, object: impl fmt::Display, cause: impl fmt::
     Failure { operation, object: object.to_string(), cause: cause.to_string() }
 }
 
-/// What an earlier launcher left, and that cannot be taken over.
-pub(crate) struct Lost {
-    pub(crate) name: String,
-    cause: String,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "container {}: not adopted: {}; it starts anew if it is still declared", self.name, self.cause)
-    }
+/// What an earlier launcher left of a container.
+pub(crate) enum Found {
+    /// It runs.
+    Running(Running),
+    /// It ended, before or while no launcher ran.
+    Ended { name: String, ended: Ended },
+    /// Its folder says too little: it starts anew if it is still declared.
+    Unclear { name: String },
 }
 
 /// Where a container's output is kept; the older part is beside it, with `.1`.
@@ -98,7 +97,7 @@ pub(crate) fn log_path(name: &str) -> PathBuf {
 pub(crate) fn start(start: &Start) -> Result<Running, Failure> {
     let folder = folder(&start.name);
     fs::create_dir_all(&folder).map_err(|error| failure("create", folder.display(), error))?;
-    for stale in ["state.json", "monitor.json"] {
+    for stale in ["state.json", "monitor.json", "ended.json"] {
         let _ = fs::remove_file(folder.join(stale));
     }
     let spec = complete(start)?;
@@ -233,44 +232,71 @@ impl Drop for Running {
     }
 }
 
-/// Everything that an earlier launcher started: what still runs, and what does not.
-pub(crate) fn adopt() -> Vec<Result<Running, Lost>> {
-    let Ok(entries) = fs::read_dir(record::RUN) else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    // A folder without orders belongs to a container that ended: only its log is left.
-    names.filter(|name| !name.starts_with('.') && folder(name).join("start.json").exists()).map(adopt_one).collect()
-}
-
-fn adopt_one(name: String) -> Result<Running, Lost> {
-    let folder = folder(&name);
-    let open = || -> io::Result<(Identity, Orders, OwnedFd)> {
-        let identity: Identity = record::read(&folder, "monitor.json")?;
-        let orders: Orders = record::read(&folder, "start.json")?;
-        let gone = || io::Error::new(io::ErrorKind::NotFound, "its monitor has ended");
-        let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-        let monitor = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
-        // Checked after the descriptor is open: from here on the id cannot pass to another process unseen.
-        match record::start_ticks(identity.pid) {
-            Some(ticks) if ticks == identity.start_ticks => Ok((identity, orders, monitor)),
-            _ => Err(gone()),
-        }
-    };
-    match open() {
-        Ok((identity, orders, monitor)) => {
-            Ok(Running { name, declaration: orders.declaration, started_at: identity.started_at_ms, monitor })
-        }
-        Err(error) => Err(Lost { name, cause: error.to_string() }),
+impl Running {
+    /// How it ended, once its monitor has.
+    pub(crate) fn ending(&self) -> Ended {
+        Ended { declaration: self.declaration.clone(), since_ms: self.started_at, ending: ending(&self.name) }
     }
 }
 
-/// Removes all of a container but its log. Whatever is left of its processes is killed.
-pub(crate) fn remove(name: &str) {
+/// How a container ended whose monitor is gone. One without a last word was killed, and its container with it.
+fn ending(name: &str) -> Ending {
+    match record::read(&folder(name), "state.json") {
+        Ok(State::Exited(ending)) => ending,
+        Ok(State::Failed { reason }) => Ending::NotStarted(reason),
+        Ok(State::Creating | State::Running { .. }) | Err(_) => Ending::MonitorLost,
+    }
+}
+
+/// Everything that an earlier launcher started.
+pub(crate) fn adopt() -> Vec<Found> {
+    let Ok(entries) = fs::read_dir(record::RUN) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with('.')).filter_map(adopt_one).collect()
+}
+
+/// `None` where only a log is left.
+fn adopt_one(name: String) -> Option<Found> {
+    let folder = folder(&name);
+    if !folder.join("start.json").exists() {
+        let ended = record::read(&folder, "ended.json").ok()?;
+        return Some(Found::Ended { name, ended });
+    }
+    let read = || -> io::Result<(Identity, Orders)> {
+        Ok((record::read(&folder, "monitor.json")?, record::read(&folder, "start.json")?))
+    };
+    let Ok((identity, orders)) = read() else { return Some(Found::Unclear { name }) };
+    let declaration = orders.declaration;
+    Some(match open_monitor(&identity) {
+        Some(monitor) => Found::Running(Running { name, declaration, started_at: identity.started_at_ms, monitor }),
+        None => {
+            let ended = Ended { declaration, since_ms: identity.started_at_ms, ending: ending(&name) };
+            Found::Ended { name, ended }
+        }
+    })
+}
+
+/// The monitor, if it lives.
+fn open_monitor(identity: &Identity) -> Option<OwnedFd> {
+    let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw)?;
+    let monitor = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Checked after the descriptor is open: from here on the id cannot pass to another process unseen.
+    (record::start_ticks(identity.pid) == Some(identity.start_ticks)).then_some(monitor)
+}
+
+/// Removes all of a container but its log, and notes how it ended. Whatever is left of its processes is killed.
+pub(crate) fn remove(name: &str, ended: Option<&Ended>) {
     if let Err(error) = Group::of_container(name).remove() {
         eprintln!("remove the control group of container {name}: {error}");
     }
+    if let Some(ended) = ended
+        && let Err(error) = record::write(&folder(name), "ended.json", ended)
+    {
+        eprintln!("note how container {name} ended: {error}");
+    }
     let Ok(entries) = fs::read_dir(folder(name)) else { return };
     for entry in entries.flatten() {
-        let keep = entry.file_name() == "log" || entry.file_name() == "log.1";
+        let keep = ["log", "log.1", "ended.json"].iter().any(|kept| entry.file_name() == *kept);
         let removed = match entry.file_type() {
             _ if keep => Ok(()),
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),

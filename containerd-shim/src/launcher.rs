@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 
 use crate::clock::now_ms;
-use crate::containers::{self, Running, Start};
+use crate::containers::{self, Found, Running, Start};
 use crate::declared::Declared;
 use crate::images::{self, Images};
 use crate::sys::readiness;
@@ -152,11 +152,11 @@ enum Store {
 }
 
 impl Launcher {
-    /// Takes over what an earlier launcher started. What it left half-dead is removed and starts again.
+    /// Takes over what an earlier launcher started, and what ended meanwhile.
     fn adopt(&mut self) {
         for found in containers::adopt() {
             match found {
-                Ok(running) => {
+                Found::Running(running) => {
                     let name = running.name.clone();
                     match serde_json::from_str::<Declaration>(&running.declaration) {
                         Ok(declaration) => {
@@ -168,9 +168,18 @@ impl Launcher {
                         Err(_) => running.stop(),
                     }
                 }
-                Err(lost) => {
-                    eprintln!("{lost}");
-                    containers::remove(&lost.name);
+                Found::Ended { name, ended } => {
+                    containers::remove(&name, Some(&ended));
+                    if let Ok(declaration) = serde_json::from_str::<Declaration>(&ended.declaration) {
+                        self.declared.adopt(&name, declaration.clone());
+                        self.containers.adopt_ended(now_ms(), &name, ended.since_ms, declaration, ended.ending);
+                    }
+                }
+                Found::Unclear { name } => {
+                    eprintln!(
+                        "container {name}: not adopted, its folder says too little; it starts anew if it is declared"
+                    );
+                    containers::remove(&name, None);
                 }
             }
         }
@@ -296,14 +305,10 @@ impl Launcher {
 
     fn ended(&mut self, name: &str) {
         let Some(running) = self.running.remove(name) else { return };
-        let ending = match running.state() {
-            containers::State::Exited(ending) => ending,
-            containers::State::Failed { reason } => Ending::NotStarted(reason),
-            containers::State::Creating | containers::State::Running { .. } => Ending::MonitorLost,
-        };
-        println!("container {name}: {ending}");
-        containers::remove(name);
-        self.containers.ended(now_ms(), name, ending);
+        let ended = running.ending();
+        println!("container {name}: {}", ended.ending);
+        containers::remove(name, Some(&ended));
+        self.containers.ended(now_ms(), name, ended.ending);
     }
 
     /// Tells PID 1 how many run and whether the node is healthy.

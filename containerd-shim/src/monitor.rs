@@ -6,7 +6,6 @@
 //! ```
 //! It dies with nobody and nobody with it but the container: that is killed by the kernel when its monitor is (PR_SET_PDEATHSIG).
 
-use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -157,9 +156,7 @@ impl Watch {
     /// Process 1 of a pid namespace is spared the default action of a signal; here it is given what the signal means elsewhere.
     fn ask_to_stop(&self) -> Stop {
         let signal = self.orders.stop_signal;
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.child.pid.as_raw_nonzero())).unwrap_or_default();
-        match reaction(&status, signal) {
+        match reaction(self.child.pid.as_raw_nonzero().get() as u32, signal) {
             Reaction::Ends => {
                 self.group.kill();
                 Stop::Killed

@@ -5,7 +5,8 @@
 //! start.json    what else the monitor needs: layers, stop signal, grace
 //! monitor.json  written by the launcher before the monitor may begin: who it is
 //! state.json    written by the monitor: running, exited, failed
-//! log, log.1    output, the newer and the older part; these stay when the container has ended
+//! ended.json    written by the launcher: how its last life ended
+//! log, log.1    output, the newer and the older part; these and ended.json stay when the container has ended
 //! ```
 
 use std::fs::{self, File};
@@ -61,6 +62,17 @@ pub(crate) struct Identity {
     pub(crate) start_ticks: u64,
     /// The same in milliseconds of CLOCK_BOOTTIME as the launcher saw it.
     pub(crate) started_at_ms: u64,
+}
+
+/// How a container's last life ended, for a launcher that did not see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// As it was declared.
+    pub(crate) declaration: String,
+    /// Since when it ran, milliseconds of CLOCK_BOOTTIME.
+    pub(crate) since_ms: u64,
+    /// How it ended.
+    pub(crate) ending: Ending,
 }
 
 /// How far a container is.

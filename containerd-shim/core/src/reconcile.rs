@@ -129,6 +129,12 @@ impl Containers {
         self.tracks.insert(name.to_owned(), Track { phase, failures: 0, restarts: 0 });
     }
 
+    /// Takes over one that ended under an earlier launcher: its restart policy holds.
+    pub fn adopt_ended(&mut self, now: u64, name: &str, since: u64, declaration: Declaration, ending: Ending) {
+        self.adopt(name, since, declaration);
+        self.ended(now, name, ending);
+    }
+
     /// What stands where.
     pub fn tracks(&self) -> impl Iterator<Item = (&str, &Track)> {
         self.tracks.iter().map(|(name, track)| (name.as_str(), track))
@@ -173,11 +179,15 @@ impl Containers {
         }
     }
 
-    /// A cause of failure went away (an image was loaded, say): whatever waits starts now.
+    /// A cause of failure went away (an image was loaded, say): whatever waits, or could not be started, starts now.
     pub fn retry(&mut self, now: u64) {
         for track in self.tracks.values_mut() {
-            if let Phase::Waiting { start_at, .. } = &mut track.phase {
-                *start_at = now.min(*start_at);
+            match &mut track.phase {
+                Phase::Waiting { start_at, .. } => *start_at = now.min(*start_at),
+                Phase::Done { ending: ending @ Ending::NotStarted(_), .. } => {
+                    track.phase = Phase::Waiting { start_at: now, last: Some(ending.clone()) };
+                }
+                _ => {}
             }
         }
     }
@@ -379,6 +389,27 @@ mod tests {
             containers.ended(1, "a", ending.clone());
             assert_eq!(containers.wake_at().is_some(), again, "{restart:?} {ending:?}");
         }
+    }
+
+    #[test]
+    fn what_ended_for_good_stays_so_under_the_next_launcher() {
+        let (mut containers, mut declared) = (Containers::default(), declared(&["a", "b"]));
+        declared.get_mut("a").unwrap().restart = Restart::Never;
+        containers.adopt_ended(9, "a", 3, declared["a"].clone(), Ending::Code(0));
+        containers.adopt_ended(9, "b", 3, declared["b"].clone(), Ending::Code(0));
+        assert!(containers.step(10, &declared).is_empty());
+        assert_eq!(started(&containers.step(9 + BACK_OFF_FIRST_MS, &declared)), ["b"]);
+    }
+
+    #[test]
+    fn what_could_not_start_for_want_of_an_image_starts_when_there_is_one() {
+        let (mut containers, mut declared) = (Containers::default(), declared(&["a"]));
+        declared.get_mut("a").unwrap().restart = Restart::Never;
+        containers.step(0, &declared);
+        containers.ended(1, "a", Ending::NotStarted("no image".into()));
+        assert!(containers.step(2, &declared).is_empty());
+        containers.retry(3);
+        assert_eq!(started(&containers.step(3, &declared)), ["a"]);
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn accompany(child: &Child, plan: &Plan, layers: &Layers, connection: &OwnedFd) 
             Some(fs::File::open(&path).map_err(failed(format!("open {path}")))?)
         }
     };
-    let root = layers.mount(plan.root, ids.as_ref().map(AsFd::as_fd))?;
+    let root = layers.mount(plan.root, ids.as_ref().map(AsFd::as_fd), on_the_node(0, &plan.uid_map))?;
     // If it has ended before, what it says explains why.
     let sent = exchange::send_descriptor(connection, root.as_fd());
     match exchange::read_to_end(connection).map_err(failed("wait for the new process"))? {

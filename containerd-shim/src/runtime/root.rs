@@ -15,7 +15,7 @@ use rustix::mount::{
 
 use super::sources::{Shape, Sources};
 use super::{Failure, attach, failed, open_tree};
-use crate::sys::mount;
+use crate::sys::{identity, mount};
 
 /// What a root is made of.
 pub(crate) struct Layers {
@@ -48,8 +48,9 @@ impl Layers {
         make().map_err(failed(format!("make {}", skeleton.display())))
     }
 
-    /// Mounts the overlay, attached nowhere. With `ids`, the files of every layer belong to the ids of that user namespace.
-    pub(super) fn mount(&self, access: Access, ids: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
+    /// Mounts the overlay, attached nowhere. With `ids`, the files of every layer belong to the ids of that user namespace, whose root is
+    /// the user `owner` on the node.
+    pub(super) fn mount(&self, access: Access, ids: Option<BorrowedFd<'_>>, owner: u32) -> Result<OwnedFd, Failure> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open a new overlay"))?;
         let set = |key: &str, path: &Path| {
             fsconfig_set_string(&context, key, path)
@@ -68,7 +69,9 @@ impl Layers {
             }
             _ => flags |= MountAttrFlags::MOUNT_ATTR_RDONLY,
         }
-        fsconfig_create(&context).map_err(failed(format!("make the overlay of {} layers", self.lower.len())))?;
+        // Whoever makes an overlay also makes what is in its working folder, later on, too: the node's root has no id in there.
+        identity::as_owner(owner, || Ok(fsconfig_create(&context)?))
+            .map_err(failed(format!("make the overlay of {} layers", self.lower.len())))?;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(failed("mount the overlay"))
     }
 

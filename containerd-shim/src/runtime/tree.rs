@@ -19,6 +19,9 @@ use crate::sys::mount::{self, Reach};
 /// Device number of `/dev/null`: what masks a file must be that and nothing else (CVE-2025-31133).
 const NULL: (u32, u32) = (1, 3);
 
+/// A mask shows nothing and does nothing.
+const MASK: [Attribute; 4] = [Attribute::ReadOnly, Attribute::NoSetId, Attribute::NoDevices, Attribute::NoPrograms];
+
 /// A root file system that is attached, and not the root yet.
 pub(super) struct Tree {
     root: OwnedFd,
@@ -72,12 +75,7 @@ impl Tree {
         if is_folder(&target)? {
             let cover = match &self.empty {
                 Some(empty) => clone_of(empty.as_fd(), OpenTreeFlags::empty())?,
-                None => new_mount(
-                    "tmpfs",
-                    "mask",
-                    &[("size".to_owned(), Some("0".to_owned()))],
-                    flags(&[Attribute::ReadOnly]),
-                )?,
+                None => new_mount("tmpfs", "mask", &[("size".to_owned(), Some("0".to_owned()))], flags(&MASK))?,
             };
             attach(cover.as_fd(), target.as_fd())?;
             self.empty.get_or_insert(cover);
