@@ -82,8 +82,15 @@ pub struct Written {
 /// Writes a snapshot of the store as it is now, holding its lock for one part at a time, and removes older ones.
 ///
 /// # Errors
-/// The disk's; older snapshots stay then.
+/// The disk's; older snapshots stay then, and what was begun is removed, since it may be space that was lacking.
 pub fn write(disk: &dyn Disk, store: &RwLock<Store>) -> io::Result<Written> {
+    write_new(disk, store).inspect_err(|_| {
+        // If it cannot even be removed, the next snapshot overwrites it.
+        let _ = disk.remove(UNFINISHED);
+    })
+}
+
+fn write_new(disk: &dyn Disk, store: &RwLock<Store>) -> io::Result<Written> {
     let mut cursor = SnapshotCursor::new(&read(store));
     let mut file = disk.create(UNFINISHED, Growth::Exact)?;
     let mut buffer = MAGIC.to_vec();
@@ -137,6 +144,8 @@ fn list(disk: &dyn Disk) -> io::Result<Vec<String>> {
 pub fn load(disk: &dyn Disk) -> Result<Option<(Store, u64)>, SnapshotError> {
     let names =
         list(disk).map_err(|source| SnapshotError::Io { doing: format!("list {}", disk.display("")), source })?;
+    // What a power cut left unfinished is no snapshot, only space.
+    let _ = disk.remove(UNFINISHED);
     let Some(name) = names.last() else { return Ok(None) };
     let shown = disk.display(name);
     let reader = disk.reader(name).map_err(|source| SnapshotError::Io { doing: format!("open {shown}"), source })?;

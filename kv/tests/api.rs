@@ -208,3 +208,41 @@ async fn status_members_and_checksum_are_told() {
     client.defragment().await.expect("defragment");
     assert_eq!(client.hash_kv(0).await.expect("hash").hash(), hash.hash());
 }
+
+#[tokio::test]
+async fn a_lock_passes_on_in_the_order_of_asking() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let first = client.lock("l", None).await.expect("lock");
+    let mut other = client.clone();
+    let waiting = tokio::spawn(async move { other.lock("l", None).await });
+    while client.get("l/", Some(GetOptions::new().with_prefix().with_count_only())).await.expect("get").count() < 2 {}
+    assert!(!waiting.is_finished());
+    client.unlock(first.key()).await.expect("unlock");
+    let second = tokio::time::timeout(PATIENCE, waiting).await.expect("in time").expect("task").expect("lock");
+    assert_ne!(second.key(), first.key());
+}
+
+#[tokio::test]
+async fn an_election_has_one_leader_whose_word_is_observed() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    assert_eq!(refusal(client.leader("e").await), (2, "election: no leader".into()));
+    let lease = client.lease_grant(60, None).await.expect("grant").id();
+    let mut campaign = client.campaign("e", "one", lease).await.expect("campaign");
+    let leader = campaign.take_leader().expect("leader");
+    let mut observed = client.observe(leader.name()).await.expect("observe");
+    let mut word = async || {
+        let message = tokio::time::timeout(PATIENCE, observed.message()).await.expect("in time");
+        message.expect("message").expect("open").kv().expect("pair").value().to_vec()
+    };
+    assert_eq!(word().await, b"one");
+    let options = etcd_client::ProclaimOptions::new().with_leader(leader.clone());
+    client.proclaim("two", Some(options.clone())).await.expect("proclaim");
+    assert_eq!(word().await, b"two");
+    let resign = etcd_client::ResignOptions::new().with_leader(leader);
+    client.resign(Some(resign)).await.expect("resign");
+    assert_eq!(refusal(client.proclaim("three", Some(options)).await), (2, "election: not leader".into()));
+}

@@ -114,8 +114,10 @@ fn a_power_cut_while_a_snapshot_is_written_leaves_the_older_one() {
     let mut unfinished = disk.create("snapshot.new", Growth::Exact).expect("create");
     unfinished.write(b"HULLSNP1 and no more").expect("write");
     disk.sync_names().expect("sync");
-    let again = start(&disk.after_power_cut(|_, at_risk| at_risk / 2));
+    let after = disk.after_power_cut(|_, at_risk| at_risk / 2);
+    let again = start(&after);
     assert_eq!(get(&again, "k99"), Some("v".into()));
+    assert!(!after.list().expect("list").contains(&"snapshot.new".to_owned()), "what is unfinished takes no space");
 }
 
 #[test]

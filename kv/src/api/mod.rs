@@ -1,10 +1,13 @@
 //! etcd's services over the store. gRPC, the JSON gateway and `/kv/<key>` all end in the methods here.
 mod cluster;
+mod election;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod status;
+mod turns;
 mod watch;
 mod watch_stream;
 

@@ -38,11 +38,11 @@ impl Watch for Api {
     }
 }
 
-/// The receiving end of the queue as a stream.
-struct Receiver(mpsc::Receiver<Result<WatchResponse, Status>>);
+/// The receiving end of a queue as a stream.
+pub(super) struct Receiver<T>(pub(super) mpsc::Receiver<Result<T, Status>>);
 
-impl Stream for Receiver {
-    type Item = Result<WatchResponse, Status>;
+impl<T> Stream for Receiver<T> {
+    type Item = Result<T, Status>;
 
     fn poll_next(
         mut self: Pin<&mut Self>,

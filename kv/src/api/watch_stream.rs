@@ -147,14 +147,14 @@ pub(crate) enum Wait {
 impl Api {
     /// Waits until `key` changes after `revision`; at once if it has.
     pub(crate) async fn wait(&self, key: &[u8], revision: i64) -> Wait {
+        self.wait_range(KeyRange::Single(key.into()), revision).await
+    }
+
+    /// Waits until a key of the range changes after `revision`; at once if one has.
+    pub(super) async fn wait_range(&self, range: KeyRange, revision: i64) -> Wait {
         let mut watchers = Watchers::new(Arc::clone(&self.shared));
-        let spec = WatchSpec {
-            range: KeyRange::Single(key.into()),
-            start_revision: revision + 1,
-            filters: Vec::new(),
-            previous: Previous::Omit,
-        };
-        // One key is never an empty range, and this stream has no other watcher.
+        let spec = WatchSpec { range, start_revision: revision + 1, filters: Vec::new(), previous: Previous::Omit };
+        // Neither one key nor a prefix is an empty range, and this stream has no other watcher.
         let _ = watchers.add(0, spec);
         let notify = watchers.notified();
         loop {

@@ -2,9 +2,13 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
-use hull_kv_proto::etcdserverpb::{
-    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-    maintenance_server::MaintenanceServer, watch_server::WatchServer,
+use hull_kv_proto::{
+    etcdserverpb::{
+        cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+        maintenance_server::MaintenanceServer, watch_server::WatchServer,
+    },
+    v3electionpb::election_server::ElectionServer,
+    v3lockpb::lock_server::LockServer,
 };
 use tonic::{Status, body::Body};
 use tower_service::Service as _;
@@ -31,6 +35,8 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         "etcdserverpb.Watch" => WatchServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
         "etcdserverpb.Lease" => LeaseServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
         "etcdserverpb.Cluster" => ClusterServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
+        "v3lockpb.Lock" => LockServer::new(api).call(request).await,
+        "v3electionpb.Election" => ElectionServer::new(api).call(request).await,
         "etcdserverpb.Maintenance" => MaintenanceServer::new(api).call(request).await,
         "grpc.health.v1.Health" if path == HEALTH_PATH_CHECK || path == HEALTH_PATH_WATCH => Ok(health(&api)),
         _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),

@@ -1,0 +1,123 @@
+//! The Election service: candidates queue like for a lock, and the first one's value is what the others see.
+use std::pin::Pin;
+
+use futures_core::Stream;
+use hull_kv_proto::{
+    etcdserverpb::{DeleteRangeRequest, PutRequest, ResponseHeader, TxnRequest, request_op::Request as Op},
+    v3electionpb::{
+        CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse,
+        ResignRequest, ResignResponse, election_server::Election,
+    },
+};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    turns::{created_is, op},
+    watch::Receiver,
+};
+
+/// Leaders on their way to one observer.
+const OBSERVED: usize = 4;
+
+fn missing_leader() -> Status {
+    Status::invalid_argument("\"leader\" field must be provided")
+}
+
+/// etcd answers these two without a code of their own.
+fn not_leader() -> Status {
+    Status::unknown("election: not leader")
+}
+
+fn no_leader() -> Status {
+    Status::unknown("election: no leader")
+}
+
+impl Api {
+    /// Changes the leader's value, if it still leads.
+    async fn proclaim_as(&self, leader: &LeaderKey, value: bytes::Bytes) -> Result<Option<ResponseHeader>, Status> {
+        let put = PutRequest { key: leader.key.clone(), value, lease: leader.lease, ..PutRequest::default() };
+        let request = TxnRequest {
+            compare: vec![created_is(&leader.key, leader.rev)],
+            success: vec![op(Op::RequestPut(put))],
+            failure: vec![],
+        };
+        let response = self.txn_either(request).await?;
+        if response.succeeded { Ok(response.header) } else { Err(not_leader()) }
+    }
+
+    /// Sends the leader whenever it is another one or says something else, until nobody listens.
+    async fn observe_into(self, name: bytes::Bytes, out: mpsc::Sender<Result<LeaderResponse, Status>>) {
+        let mut told = 0;
+        loop {
+            let response = match self.first(&name).await {
+                Ok(response) => response,
+                Err(status) => return drop(out.send(Err(status)).await),
+            };
+            let revision = response.header.as_ref().map_or(0, |header| header.revision);
+            if let Some(kv) = response.kvs.into_iter().next()
+                && kv.mod_revision != told
+            {
+                told = kv.mod_revision;
+                if out.send(Ok(LeaderResponse { header: response.header, kv: Some(kv) })).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.queue_changes(&name, revision) => {}
+                () = out.closed() => return,
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Election for Api {
+    type ObserveStream = Pin<Box<dyn Stream<Item = Result<LeaderResponse, Status>> + Send>>;
+
+    async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
+        let request = request.into_inner();
+        let place = self.queue_up(&request.name, request.lease, request.value.clone()).await?;
+        let waiting = self.giving_up(&place);
+        let leader =
+            LeaderKey { name: request.name.clone(), key: place.key.clone(), rev: place.created, lease: place.lease };
+        if place.found.as_ref().is_some_and(|pair| pair.value != request.value) {
+            self.proclaim_as(&leader, request.value).await?;
+        }
+        let header = self.turn(&request.name, &place).await?;
+        waiting.keep();
+        Ok(Response::new(CampaignResponse { header: Some(header), leader: Some(leader) }))
+    }
+
+    async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
+        let request = request.into_inner();
+        let leader = request.leader.ok_or_else(missing_leader)?;
+        let header = self.proclaim_as(&leader, request.value).await?;
+        Ok(Response::new(ProclaimResponse { header }))
+    }
+
+    async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
+        let response = self.first(&request.into_inner().name).await?;
+        let kv = response.kvs.into_iter().next().ok_or_else(no_leader)?;
+        Ok(Response::new(LeaderResponse { header: response.header, kv: Some(kv) }))
+    }
+
+    async fn observe(&self, request: Request<LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        let (out, answers) = mpsc::channel(OBSERVED);
+        tokio::spawn(self.clone().observe_into(request.into_inner().name, out));
+        Ok(Response::new(Box::pin(Receiver(answers))))
+    }
+
+    async fn resign(&self, request: Request<ResignRequest>) -> Result<Response<ResignResponse>, Status> {
+        let leader = request.into_inner().leader.ok_or_else(missing_leader)?;
+        let delete = DeleteRangeRequest { key: leader.key.clone(), ..DeleteRangeRequest::default() };
+        let request = TxnRequest {
+            compare: vec![created_is(&leader.key, leader.rev)],
+            success: vec![op(Op::RequestDeleteRange(delete))],
+            failure: vec![],
+        };
+        let header = self.txn_either(request).await?.header;
+        Ok(Response::new(ResignResponse { header }))
+    }
+}
