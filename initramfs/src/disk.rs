@@ -58,7 +58,8 @@ pub(crate) fn write(path: &Path, root: &RootImage, esp: &[EspFile<'_>]) -> Resul
 }
 
 fn partition(path: &Path, slot_a_guid: &str) -> Result<()> {
-    let mut arguments = vec!["--clear".to_owned(), format!("--disk-guid={GUID_DISK}"), "--set-alignment=2048".to_owned()];
+    let mut arguments =
+        vec!["--clear".to_owned(), format!("--disk-guid={GUID_DISK}"), "--set-alignment=2048".to_owned()];
     let partitions = [
         (1, ESP, "esp", TYPE_ESP, GUID_ESP),
         (2, SLOT_A, "hull-a", TYPE_SLOT, slot_a_guid),

@@ -52,7 +52,8 @@ impl Product {
         let root_metadata = keys.root_metadata().to_vec();
         let init = inputs.init.clone().unwrap_or_else(|| inputs.programs.join("hull-init"));
         let initramfs = initramfs(&read(&init)?, &manifest, &root_metadata)?;
-        let diskless = [initramfs.clone(), archive::cpio(&[Entry::file("hull/root.erofs", 0o444, root.erofs())])?].concat();
+        let diskless =
+            [initramfs.clone(), archive::cpio(&[Entry::file("hull/root.erofs", 0o444, root.erofs())])?].concat();
         let kernel = read(&inputs.kernel)?;
         let uki = uki::build(&uki::Parts {
             os_release: &os_release,
@@ -61,7 +62,16 @@ impl Product {
             initramfs: &initramfs,
         })?;
         let targets = signer.as_ref().unwrap_or(&keys).sign_release(inputs, &root, &uki)?;
-        Ok(Product { version: inputs.version.clone(), root, manifest, initramfs, diskless, uki, targets, root_metadata })
+        Ok(Product {
+            version: inputs.version.clone(),
+            root,
+            manifest,
+            initramfs,
+            diskless,
+            uki,
+            targets,
+            root_metadata,
+        })
     }
 }
 
@@ -87,7 +97,8 @@ fn tree(inputs: &Inputs, os_release: &str) -> Result<Tree> {
         tree.overlay(folder, "")?;
     }
     // After the extra files, so that they may bring services of their own.
-    let more = inputs.extra_root.as_ref().map(|folder| folder.join("etc/hull/services")).filter(|folder| folder.is_dir());
+    let more =
+        inputs.extra_root.as_ref().map(|folder| folder.join("etc/hull/services")).filter(|folder| folder.is_dir());
     let compiled = services::compile(&[Some(inputs.services.clone()), more].into_iter().flatten().collect::<Vec<_>>())?;
     tree.file("usr/lib/hull/services.bin", &compiled, 0o644)?;
     Ok(tree)

@@ -12,9 +12,8 @@ use crate::tool::{EPOCH, MKFS_EROFS, VERITYSETUP};
 pub(crate) const BLOCK: u64 = 4096;
 
 /// Mount points and folders that exist in every root.
-const FOLDERS: &[&str] = &[
-    "dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/hull", "usr/share/hull/images", "var",
-];
+const FOLDERS: &[&str] =
+    &["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib/hull", "usr/share/hull/images", "var"];
 
 /// The identity of the erofs volume is fixed: what tells roots apart is their root hash.
 const EROFS_UUID: &str = "48756c6c-0000-4000-8000-726f6f740000";

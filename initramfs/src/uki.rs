@@ -53,7 +53,23 @@ pub(crate) fn build(parts: &Parts<'_>) -> Result<Vec<u8>> {
     arguments.push(STUB.to_owned());
     arguments.push(path_text(&output));
     OBJCOPY.run(&arguments)?;
-    Ok(fs::read(output)?)
+    let mut bytes = fs::read(output)?;
+    forget_when(&mut bytes).context("objcopy made no PE file")?;
+    Ok(bytes)
+}
+
+/// Zeroes the time stamp and the checksum over it (Microsoft PE Format, "COFF File Header" and "Optional Header"): objcopy
+/// writes the time of the build, and the same inputs must give the same bytes. Firmware reads neither.
+fn forget_when(image: &mut [u8]) -> Option<()> {
+    /// Where the DOS header says where the PE signature is.
+    const LFANEW: usize = 0x3c;
+    /// Of TimeDateStamp and CheckSum, counted from the PE signature; bytes.
+    const FIELDS: [usize; 2] = [8, 24 + 64];
+    let signature = u32::from_le_bytes(image.get(LFANEW..LFANEW + 4)?.try_into().ok()?) as usize;
+    for field in FIELDS {
+        image.get_mut(signature + field..signature + field + 4)?.fill(0);
+    }
+    Some(())
 }
 
 fn path_text(path: &Path) -> String {
