@@ -11,8 +11,8 @@ use crate::tool::eventually;
 use crate::vm::{Shell, Vm};
 use std::time::Duration;
 
-/// The command line of `make run` less the console, which a test chooses.
-const COMMAND_LINE: &str = "hull.name=node1 hull.kv.listen=0.0.0.0:2379";
+/// The command line of `make run` less the console, which a test chooses, and with the kernel's warnings: they are alarms.
+const COMMAND_LINE: &str = "hull.name=node1 hull.kv.listen=0.0.0.0:2379 loglevel=5";
 
 /// What a node is asked when its test failed.
 const LAST_WORDS: &str = "hullctl status; for log in init update kv launcher network; do echo \"-- $log\"; hullctl logs $log | tail -n 25; done";

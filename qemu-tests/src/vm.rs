@@ -121,7 +121,7 @@ impl Vm {
         self.console.skip();
         self.type_line(&format!("echo BEG''IN-{number}; {{ {command}; }}; echo EN''D-{number}:$?"));
         let groups = self.expect_within(&format!(r"(?s)BEGIN-{number}\n(.*?)END-{number}:(\d+)"), COMMAND);
-        Shell { status: groups[2].parse().unwrap_or(-1), output: groups[1].trim().to_owned() }
+        Shell { status: groups[2].parse().unwrap_or(-1), output: without_kernel_lines(&groups[1]) }
     }
 
     /// The loopback port that reaches port `guest` of the machine.
@@ -219,6 +219,15 @@ impl Drop for Vm {
     }
 }
 
+/// What a command wrote, less what the kernel wrote to the same console meanwhile: `[   13.454813] ...`.
+fn without_kernel_lines(text: &str) -> String {
+    let stamped = |line: &&str| {
+        let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map(|(stamp, _)| stamp.trim_start());
+        stamp.is_some_and(|stamp| stamp.contains('.') && stamp.chars().all(|c| c.is_ascii_digit() || c == '.'))
+    };
+    text.lines().filter(|line| !stamped(line)).collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
 /// QEMU's arguments for `machine`.
 fn arguments(machine: &Machine, socket: &Path) -> Vec<String> {
     let mut list = words("-machine q35 -cpu max -nodefaults -display none");
@@ -306,6 +315,12 @@ fn forwarded(usernet: &str, guest: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_says_meanwhile_is_not_a_commands_output() {
+        let text = "[   13.454813] hull-init: kv: ready\none\n[not a stamp] two\n";
+        assert_eq!(without_kernel_lines(text), "one\n[not a stamp] two");
+    }
 
     #[test]
     fn the_port_that_was_picked_is_read_from_qemu() {

@@ -36,10 +36,10 @@ fn an_empty_command_line_boots() {
 #[test]
 fn a_command_line_of_2000_bytes_boots() {
     let disk = Node::disk();
-    let base = "hull.name=node1 hull.kv.listen=0.0.0.0:2379 hull.console=/bin/busybox,sh ".len();
+    let base = "hull.name=node1 hull.kv.listen=0.0.0.0:2379 loglevel=5 hull.console=/bin/busybox,sh ".len();
     let mut words = String::from("hull.run=hello");
     let mut number = 0;
-    while base + words.len() + 24 < LONG {
+    while base + words.len() + 40 < LONG {
         number += 1;
         words.push_str(&format!(" user.word{number}=abcdef"));
     }

@@ -1,6 +1,6 @@
 //! Broken and missing disks: the node boots as far as it can and says why.
 
-use hull_qemu_tests::{Alarm, Disk, Link, Machine, Node, test_kernel_and_initramfs};
+use hull_qemu_tests::{Alarm, Disk, EVENTUALLY, EXPECT, Link, Machine, Node, eventually, test_kernel_and_initramfs};
 
 /// What PID 1 says when it has no root to go to.
 const NO_ROOT: &str = r"Hull [0-9.]+: no root file system\n[^\n]+\n[^\n]+looks for a disk";
@@ -45,16 +45,23 @@ fn a_full_state_partition_boots_and_the_store_still_reads() {
         "dd if=/dev/zero of=/var/full bs=64k 2>/dev/null; dd if=/dev/zero of=/var/full2 bs=512 2>/dev/null; sync",
     );
     node.vm.press_power_button();
-    node.vm.wait_off(hull_qemu_tests::EXPECT);
+    node.vm.wait_off(EXPECT);
     drop(node);
     let mut node = Node::start(Node::machine().disk(&disk));
     let status = node.status();
     assert_eq!(status["node"], "node1", "{status:#}");
     node.must("df /var | grep -q '100%'");
-    // Room again: the store serves what it had.
-    node.must("rm /var/full /var/full2 && hullctl service restart kv");
+    eventually("the store reads", EVENTUALLY, || match node.store().get("/k") {
+        Ok(Some(value)) if value == "v" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // Room again: the alarm is taken back as an operator of etcd does it, and the store takes writes.
+    node.must("rm /var/full /var/full2");
+    eventually("the store takes writes again", EVENTUALLY, || {
+        node.etcdctl().try_run(&["alarm", "disarm"], "");
+        node.store().put("/k", "w").map_err(|error| error.to_string())
+    });
     node.wait_store();
-    assert_eq!(node.store().get("/k").expect("get from the store").as_deref(), Some("v"));
 }
 
 #[test]
@@ -73,7 +80,7 @@ fn a_lost_primary_partition_table_is_replaced_by_its_backup() {
 fn without_a_network_card_the_node_serves_itself() {
     let disk = Node::disk();
     let mut node = Node::start(Node::machine_without_ports().disk(&disk).link(Link::Absent));
-    hull_qemu_tests::eventually("the store serves", hull_qemu_tests::EVENTUALLY, || {
+    eventually("the store serves", EVENTUALLY, || {
         let shell = node.shell("hullctl kv put /k v");
         if shell.status == 0 { Ok(()) } else { Err(shell.output) }
     });
