@@ -18,7 +18,7 @@ use super::kernel;
 use super::table::Disk;
 use super::trouble::Trouble;
 use super::{NoRoot, Root, RootChoice, Trial};
-use crate::sys::{dm, loopdev, reboot, watchdog};
+use crate::sys::{blk, dm, loopdev, reboot, watchdog};
 
 /// Name of the verity device.
 const VERITY: &str = "hull-root";
@@ -179,7 +179,11 @@ fn open_verity(device: &Path, root: &Verity) -> Result<PathBuf, Trouble> {
     })?;
     let path = PathBuf::from(format!("/dev/dm-{}", mapped.minor));
     match starts_like_erofs(&path) {
-        Ok(true) => Ok(path),
+        Ok(true) => {
+            // Verity finds what is written anyway: this only tells a careless writer sooner, so its failure is none of the boot's.
+            let _ = std::fs::File::open(device).and_then(|file| blk::set_read_only(&file));
+            Ok(path)
+        }
         other => {
             let _ = dm::remove(VERITY); // the slot is not used; an unused mapping does no harm
             let cause = match other {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+const BLKROSET: libc::c_ulong = 0x125d;
 const BLKRRPART: libc::c_ulong = 0x125f;
 const BLKFLSBUF: libc::c_ulong = 0x1261;
 const BLKSSZGET: libc::c_ulong = 0x1268;
@@ -55,6 +56,13 @@ pub(crate) fn read_partitions_again(disk: &File) -> io::Result<()> {
 pub(crate) fn forget_cache(device: &File) -> io::Result<()> {
     // SAFETY: BLKFLSBUF has no argument.
     check(unsafe { libc::ioctl(device.as_raw_fd(), BLKFLSBUF, 0) })
+}
+
+/// Lets nobody write to the device through its own node until it is set again.
+pub(crate) fn set_read_only(device: &File) -> io::Result<()> {
+    let read_only = 1_i32;
+    // SAFETY: BLKROSET reads one int.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), BLKROSET, &raw const read_only) })
 }
 
 /// Tells the kernel a partition's new length; works while it is mounted. Start and length in bytes.
