@@ -1,5 +1,6 @@
 //! Containers as the launcher sees them: started by way of a monitor, adopted after a launcher's death, asked to stop, removed.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::fs;
@@ -8,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hull_oci_core::declaration::Declaration;
 use hull_oci_core::reconcile::Ending;
 use hull_oci_core::spec;
 use oci_spec::runtime::{Mount, Spec};
@@ -308,6 +310,33 @@ pub(crate) fn remove(name: &str, ended: Option<&Ended>) {
     }
     release_ids(name);
     forget_old_logs();
+}
+
+/// Removes what is kept of a container that is no longer declared, all but its log.
+pub(crate) fn forget(name: &str) {
+    let _ = fs::remove_file(folder(name).join("ended.json")); // it may have none
+    let written = Path::new(KEPT).join(name);
+    if !written.exists() {
+        return;
+    }
+    // Out of the way at once, since it may be declared again; its content goes beside the event loop.
+    let aside = Path::new(KEPT).join(format!(".{name}.{}", now_ms()));
+    match fs::rename(&written, &aside) {
+        Ok(()) => drop(std::thread::spawn(move || fs::remove_dir_all(aside))),
+        Err(error) => eprintln!("remove {}: {error}", written.display()),
+    }
+}
+
+/// Removes what was written by containers that were taken away while the node was down.
+pub(crate) fn forget_others(wanted: &BTreeMap<String, Declaration>) {
+    let Ok(entries) = fs::read_dir(KEPT) else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        if name.starts_with('.') {
+            let _ = fs::remove_dir_all(Path::new(KEPT).join(name)); // half removed by an earlier launcher
+        } else if !wanted.contains_key(&name) {
+            forget(&name);
+        }
+    }
 }
 
 /// Removes the oldest logs of containers that are gone, beyond [`ENDED_LOGS`].

@@ -215,8 +215,10 @@ impl Launcher {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Listed(entries) => {
-                self.store = Store::Followed;
                 self.declared.replace(entries);
+                if std::mem::replace(&mut self.store, Store::Followed) == Store::Unread {
+                    containers::forget_others(self.declared.wanted());
+                }
             }
             Event::Put(key, value) => self.declared.put(&key, &value),
             Event::Deleted(key) => self.declared.delete(&key),
@@ -242,6 +244,7 @@ impl Launcher {
             match action {
                 Action::Start { name, declaration } => self.prepare(name, declaration),
                 Action::Stop { name } => self.stop(&name),
+                Action::Forget { name } => containers::forget(&name),
             }
         }
     }

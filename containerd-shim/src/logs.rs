@@ -1,7 +1,7 @@
 //! Reads what a container wrote: the monitor's two files, older first, and then what is added.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ impl Follower {
 fn rotated(file: &mut File, path: &Path) -> io::Result<bool> {
     let mine = file.metadata()?;
     let Ok(there) = std::fs::metadata(path) else { return Ok(false) };
-    let at_end = file.seek(SeekFrom::Current(0))? >= mine.size();
+    let at_end = file.stream_position()? >= mine.size();
     Ok(at_end && (mine.ino(), mine.dev()) != (there.ino(), there.dev()))
 }
 

@@ -109,6 +109,11 @@ pub enum Action {
         /// As what.
         declaration: Declaration,
     },
+    /// It is gone for good: nothing of it needs to be kept.
+    Forget {
+        /// Which.
+        name: String,
+    },
     /// Ask it to stop; its end is reported by [`Containers::ended`].
     Stop {
         /// Which.
@@ -153,6 +158,9 @@ impl Containers {
         self.tracks.retain(|name, track| {
             let (keep, action) = track.step(now, name, declared.get(name));
             actions.extend(action);
+            if !keep {
+                actions.push(Action::Forget { name: name.clone() });
+            }
             keep
         });
         actions
@@ -317,7 +325,8 @@ mod tests {
         assert_eq!(containers.step(5, &declared(&[])), [Action::Stop { name: "a".into() }]);
         assert!(containers.step(6, &declared(&[])).is_empty());
         containers.ended(7, "a", Ending::Signal(15));
-        assert!(containers.step(8, &declared(&[])).is_empty());
+        assert_eq!(containers.step(8, &declared(&[])), [Action::Forget { name: "a".into() }]);
+        assert!(containers.step(9, &declared(&[])).is_empty());
         assert_eq!(containers.tracks().count(), 0);
     }
 
@@ -371,7 +380,7 @@ mod tests {
         containers.started(2, "a");
         assert!(containers.is_stopping("a"));
         containers.ended(3, "a", Ending::Signal(15));
-        assert!(containers.step(4, &declared(&[])).is_empty());
+        assert_eq!(containers.step(4, &declared(&[])), [Action::Forget { name: "a".into() }]);
         assert_eq!(containers.tracks().count(), 0);
     }
 

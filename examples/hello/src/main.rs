@@ -29,7 +29,8 @@ const STACK: usize = 64 << 10;
 
 fn main() -> io::Result<()> {
     let greeting = Arc::new(RwLock::new(Greeting::Waiting));
-    let listener = TcpListener::bind(ADDRESS).map_err(|error| io::Error::new(error.kind(), format!("listen on {ADDRESS}: {error}")))?;
+    let listener = TcpListener::bind(ADDRESS)
+        .map_err(|error| io::Error::new(error.kind(), format!("listen on {ADDRESS}: {error}")))?;
     println!("hello: listening on {ADDRESS}, showing {KEY}");
     let followed = Arc::clone(&greeting);
     thread::Builder::new().stack_size(STACK).spawn(move || follow(&Store::from_environment(), &followed))?;

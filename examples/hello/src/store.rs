@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 /// Where a container finds the store's socket.
@@ -25,12 +24,10 @@ const VALUE_MAX: u64 = 1 << 20;
 /// A watch that is silent for longer is asked again: the other side may have vanished without a word.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// The store, by whichever way there is.
-pub(crate) enum Store {
-    /// The socket that every container has.
-    Socket,
+/// The store: by the socket that every container has, or by its address where that is not there.
+pub(crate) struct Store {
     /// `host:port` out of `ETCD_ENDPOINTS`.
-    Address(String),
+    address: String,
 }
 
 /// What a key has, and up to which revision that is known.
@@ -60,14 +57,11 @@ impl Connection for TcpStream {}
 impl Connection for UnixStream {}
 
 impl Store {
-    /// The socket where there is one, else the first of `ETCD_ENDPOINTS`.
+    /// The first of `ETCD_ENDPOINTS`.
     pub(crate) fn from_environment() -> Store {
-        if Path::new(SOCKET).exists() {
-            return Store::Socket;
-        }
         let endpoints = std::env::var("ETCD_ENDPOINTS").unwrap_or_else(|_| ENDPOINT.to_owned());
         let first = endpoints.split(',').next().unwrap_or(ENDPOINT).trim();
-        Store::Address(first.trim_start_matches("http://").trim_end_matches('/').to_owned())
+        Store { address: first.trim_start_matches("http://").trim_end_matches('/').to_owned() }
     }
 
     /// The value now, or as soon as it has changed after revision `known`.
@@ -75,7 +69,7 @@ impl Store {
     /// # Errors
     /// Nobody answers, or the answer is not understood.
     pub(crate) fn get(&self, key: &str, known: Option<i64>) -> Result<Value, NoAnswer> {
-        self.ask(key, known).map_err(|error| NoAnswer { endpoint: self.to_string(), cause: error.to_string() })
+        self.ask(key, known).map_err(|error| NoAnswer { endpoint: self.address.clone(), cause: error.to_string() })
     }
 
     fn ask(&self, key: &str, known: Option<i64>) -> io::Result<Value> {
@@ -86,27 +80,15 @@ impl Store {
     }
 
     fn connect(&self) -> io::Result<Box<dyn Connection>> {
-        match self {
-            Self::Socket => {
-                let stream = UnixStream::connect(SOCKET)?;
-                stream.set_read_timeout(Some(SILENCE))?;
-                Ok(Box::new(stream))
-            }
-            Self::Address(address) => {
-                let stream = TcpStream::connect(address.as_str())?;
-                stream.set_read_timeout(Some(SILENCE))?;
-                Ok(Box::new(stream))
-            }
+        if let Ok(stream) = UnixStream::connect(SOCKET) {
+            stream.set_read_timeout(Some(SILENCE))?;
+            return Ok(Box::new(stream));
         }
-    }
-}
-
-impl fmt::Display for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Socket => SOCKET,
-            Self::Address(address) => address,
-        })
+        // Numbers only: a static program asks no name servers.
+        let address: SocketAddr = self.address.parse().map_err(io::Error::other)?;
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        Ok(Box::new(stream))
     }
 }
 
