@@ -46,6 +46,7 @@ impl Pid1 {
             (Announced::Nothing, false) if self.node.patience_is_over(time) => {
                 self.show_banner(time);
                 self.node.announced = Announced::Incomplete;
+                self.let_state_grow();
             }
             (Announced::Incomplete, true) => {
                 self.console.line(format_args!("  every service is ready"));
@@ -65,6 +66,7 @@ impl Pid1 {
             self.memory.give_back();
         }
         crate::sys::alloc::seal();
+        self.let_state_grow();
     }
 
     fn everything_is_ready(&self) -> bool {

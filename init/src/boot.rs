@@ -298,11 +298,7 @@ fn state_on_disk(pid1: &mut Pid1, flags: MountFlags) -> Result<(), String> {
     let device = found.device.to_string_lossy();
     mounts::mount_on(&device, "/var", "ext4", flags | MountFlags::NOATIME, "errors=remount-ro")
         .map_err(|trouble| trouble.to_string())?;
-    if matches!(found.grown, disk::Grown::Resize)
-        && let Err(reason) = disk::resize_state("/var")
-    {
-        pid1.note(format_args!("{reason}"));
-    }
+    pid1.node.grown = matches!(found.grown, disk::Grown::Resize).then_some(crate::node::StateGrown);
     Ok(())
 }
 

@@ -28,6 +28,15 @@ pub(crate) enum Job {
     SpendTry,
     /// The end of a good trial.
     MarkGood,
+    /// The file system of the state grows to its partition while the node runs already.
+    ResizeState,
+}
+
+impl Job {
+    /// Only one of those runs at a time.
+    fn changes_slots(self) -> bool {
+        !matches!(self, Self::Slots | Self::ResizeState)
+    }
 }
 
 /// Whether it worked.
@@ -87,7 +96,7 @@ impl Jobs {
 
     /// The job that changes slots, if one runs.
     fn changing(&self) -> Option<Job> {
-        self.running.iter().map(|running| running.job).find(|job| *job != Job::Slots)
+        self.running.iter().map(|running| running.job).find(|job| job.changes_slots())
     }
 }
 
@@ -96,7 +105,7 @@ impl Pid1 {
     pub(crate) fn start_job(&mut self, job: Job, arguments: &[&str], connection: Option<usize>) -> Result<(), Refusal> {
         let refused =
             |cause: &str, remedy: &str| Refusal::new("update", arguments.first().unwrap_or(&""), cause, remedy);
-        if job != Job::Slots && self.jobs.changing().is_some() {
+        if job.changes_slots() && self.jobs.changing().is_some() {
             return Err(refused("another stage or swap is under way", "wait until it has ended"));
         }
         if self.jobs.running.is_full() {
@@ -109,6 +118,16 @@ impl Pid1 {
         // There is room: just looked.
         let _ = self.jobs.running.push(Running { job, child, connection });
         Ok(())
+    }
+
+    /// The first boot of a disk: its file system follows the partition, beside the services and after their start.
+    pub(crate) fn let_state_grow(&mut self) {
+        if self.node.grown.take().is_none() {
+            return;
+        }
+        if let Err(refusal) = self.start_job(Job::ResizeState, &["resize-state"], None) {
+            self.note(format_args!("grow /var: {refusal}"));
+        }
     }
 
     /// A job ended: what comes after it.
@@ -127,7 +146,13 @@ impl Pid1 {
                 self.answer_and_close(ended.connection, &Response::Done);
                 return self.begin_end(Goal::Swap, "update swap");
             }
-            Job::Stage | Job::Slots | Job::KexecLoad => {}
+            Job::ResizeState if went == Went::Wrong => {
+                let mut last = [0; 200];
+                let why = core::str::from_utf8(self.jobs.ring.last_line(&mut last)).unwrap_or("");
+                let note = format_line(format_args!("the state keeps its size: {why}"));
+                self.note(format_args!("{note}"));
+            }
+            Job::Stage | Job::Slots | Job::KexecLoad | Job::ResizeState => {}
         }
         if unexpected {
             let cause = format_line(format_args!("its process was {}", How(ending)));

@@ -41,6 +41,7 @@ fn run() -> ExitCode {
         Some("spend-try") => child::spend_try(rest),
         Some("mark-good") => child::mark_good(rest),
         Some("slots") => child::slots(rest),
+        Some("resize-state") => resize_state(),
         _ => {
             eprintln!("hull-init is PID 1 of a Hull node and does nothing as any other process.");
             eprintln!("`hull-init --print-cmdline-doc` prints docs/cmdline.md; on a node, use `hullctl`.");
@@ -59,6 +60,17 @@ fn pid_1() -> ExitCode {
     };
     boot::boot(&mut pid1);
     pid1.run()
+}
+
+/// Grows the file system of /var to its partition, online.
+fn resize_state() -> ExitCode {
+    match disk::resize_state("/var") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn print_document() -> ExitCode {

@@ -41,6 +41,10 @@ pub(crate) enum Announced {
     Up,
 }
 
+/// The state partition is larger than its file system, which has to follow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StateGrown;
+
 /// When a swap stopped the old system's store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopped {
@@ -66,6 +70,7 @@ pub(crate) struct Node {
     pub(crate) orphans: u64,
     pub(crate) trial: Trial,
     pub(crate) announced: Announced,
+    pub(crate) grown: Option<StateGrown>,
     pub(crate) swap: Option<Stopped>,
     pub(crate) swap_gap_ms: Option<u64>,
 }
@@ -85,6 +90,7 @@ impl Node {
             orphans: 0,
             trial: Trial::None,
             announced: Announced::Nothing,
+            grown: None,
             swap: None,
             swap_gap_ms: None,
         }
