@@ -23,7 +23,10 @@ build_programs() {
     say "programs"
     local packages=() program
     for program in "${programs[@]}"; do packages+=(-p "$program"); done
-    cargo build --locked --release "${packages[@]}"
+    # No unwind tables, since a panic aborts; relocations packed; and no path of whoever builds, so that the bytes are the same anywhere.
+    local flags="-C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-Wl,-z,pack-relative-relocs"
+    flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/hull"
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags cargo build --locked --release "${packages[@]}"
     cargo build --locked -p hull-image
     mkdir -p "$out/bin"
     for program in "${programs[@]}"; do
