@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use hull_oci_core::api::{self, Origin, Refusal};
 use hull_oci_core::declaration::check_name;
@@ -45,7 +46,7 @@ impl Images {
         name: &str,
         progress: &mut dyn Progress,
     ) -> Result<api::Image, Refusal> {
-        let work = self.incoming().join("archive");
+        let work = self.incoming().join(format!("archive-{}", self.loads.fetch_add(1, Ordering::Relaxed)));
         let _ = fs::remove_dir_all(&work);
         let loaded = self.take_in(archive, name, &work, progress);
         let _ = fs::remove_dir_all(&work);
@@ -98,7 +99,7 @@ impl Images {
         let sync =
             |path: &Path| Tree::open(path).and_then(|tree| tree.sync()).map_err(|error| failed("sync", path, &error));
         sync(&self.kept)?;
-        let (beside, path) = (self.incoming().join(name), self.kept.join("names").join(name));
+        let (beside, path) = (work.join("name"), self.kept.join("names").join(name));
         fs::write(&beside, format!("{digest}\n")).map_err(|error| failed("write", &beside, &error))?;
         sync(&self.kept)?;
         fs::rename(&beside, &path).map_err(|error| failed("rename", &path, &error))?;

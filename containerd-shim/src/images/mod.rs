@@ -17,6 +17,8 @@ mod unpack;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 use hull_oci_core::api::{self, Origin, Refusal};
 use hull_oci_core::image::{self, DOCUMENT_MAX, Defaults, Digest, Manifest};
@@ -33,6 +35,10 @@ pub(crate) const KEPT: &str = "/var/lib/hull/images";
 pub(crate) struct Images {
     shipped: PathBuf,
     kept: PathBuf,
+    /// Held while layers are unpacked: containers of one image that start together must not unpack into the same folder.
+    unpacking: Mutex<()>,
+    /// Archives taken in so far: each has a folder of its own, since two may come at once.
+    loads: AtomicU64,
 }
 
 /// One image, ready to make containers of.
@@ -52,7 +58,12 @@ impl Images {
     /// # Errors
     /// The folders cannot be made.
     pub(crate) fn open(shipped: &Path, kept: &Path) -> Result<Images, Refusal> {
-        let images = Images { shipped: shipped.to_owned(), kept: kept.to_owned() };
+        let images = Images {
+            shipped: shipped.to_owned(),
+            kept: kept.to_owned(),
+            unpacking: Mutex::new(()),
+            loads: AtomicU64::new(0),
+        };
         let incoming = images.incoming();
         let _ = fs::remove_dir_all(&incoming);
         for folder in [incoming, kept.join("blobs/sha256"), kept.join("names"), kept.join("layers")] {
@@ -118,8 +129,12 @@ impl Images {
         for (layer, diff_id) in image.manifest.layers.iter().zip(&image.defaults.diff_ids) {
             let folder = self.kept.join("layers").join(diff_id.hex());
             if !folder.is_dir() {
-                let packed = image.layout.join(layer.digest.path());
-                unpack::layer(&packed, layer, diff_id, &self.incoming(), &folder)?;
+                // A thread that panicked here has left an unfinished folder in `incoming`, which is removed before it is used.
+                let _one_at_a_time = self.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
+                if !folder.is_dir() {
+                    let packed = image.layout.join(layer.digest.path());
+                    unpack::layer(&packed, layer, diff_id, &self.incoming(), &folder)?;
+                }
             }
             folders.push(folder);
         }

@@ -6,10 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use hull_oci_core::image::Digest;
 use rustix::process::{getegid, geteuid};
 use tar::{Archive, Builder, EntryType, Header};
 
 use super::tree::Tree;
+use super::{Images, Progress};
 
 /// A folder of its own for each test: `layer` to unpack into, beside `outside` with a file that must stay as it is.
 struct Place(PathBuf);
@@ -240,4 +242,117 @@ fn a_damaged_archive_is_an_error_and_no_panic() {
     }
     place.outside_is_untouched();
     assert!(place.0.as_os_str().as_bytes().len() > 1);
+}
+
+/// The blobs of an image with one layer, and its index.
+fn image(name: &str, layer: &[u8]) -> (Vec<Vec<u8>>, String) {
+    let size = layer.len();
+    let digest = Digest::of(layer);
+    let configuration = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/a"]}},"rootfs":{{"type":"layers","diff_ids":["{digest}"]}}}}"#
+    );
+    let kind = "application/vnd.oci.image";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}.manifest.v1+json","config":{{"mediaType":"{kind}.config.v1+json","digest":"{}","size":{}}},"layers":[{{"mediaType":"{kind}.layer.v1.tar","digest":"{digest}","size":{size}}}]}}"#,
+        Digest::of(configuration.as_bytes()),
+        configuration.len()
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{kind}.manifest.v1+json","digest":"{}","size":{},"annotations":{{"org.opencontainers.image.ref.name":"{name}"}}}}]}}"#,
+        Digest::of(manifest.as_bytes()),
+        manifest.len()
+    );
+    (vec![layer.to_vec(), configuration.into_bytes(), manifest.into_bytes()], index)
+}
+
+fn images(place: &Place) -> Images {
+    let (shipped, kept) = (place.0.join("shipped"), place.0.join("kept"));
+    let (blobs, index) = image("box", &archive(&[Entry::Folder("bin"), Entry::File("bin/sh", "shell")]));
+    let folder = shipped.join("box");
+    fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+    for blob in blobs {
+        fs::write(folder.join(Digest::of(&blob).path()), blob).unwrap();
+    }
+    fs::write(folder.join("index.json"), index).unwrap();
+    Images::open(&shipped, &kept).unwrap()
+}
+
+#[test]
+fn containers_that_start_together_share_one_unpacked_layer() {
+    let place = Place::new("together");
+    let images = images(&place);
+    let unpack = || images.layers(&images.find("box").unwrap()).map_err(|refusal| refusal.to_string());
+    let layers = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(unpack)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(layers.iter().all(|one| *one == layers[0] && one.len() == 1));
+    assert_eq!(fs::read_to_string(layers[0][0].join("bin/sh")).unwrap(), "shell");
+}
+
+struct Silent;
+
+impl Progress for Silent {
+    fn done(&mut self, _: u64) {}
+}
+
+/// An image as `skopeo copy … oci-archive:` writes it.
+fn oci_archive(name: &str, spoil: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let (blobs, index) = image(name, &archive(&[Entry::File("loaded", name)]));
+    let mut builder = Builder::new(Vec::new());
+    let mut add = |path: &str, content: &[u8]| {
+        let mut header = Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, content).unwrap();
+    };
+    for blob in blobs {
+        let path = Digest::of(&blob).path();
+        let mut content = blob;
+        spoil(&mut content);
+        add(&path, &content);
+    }
+    add("index.json", index.as_bytes());
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn two_archives_at_once_do_not_disturb_each_other() {
+    let place = Place::new("two-archives");
+    let images = images(&place);
+    std::thread::scope(|scope| {
+        for name in ["one", "two", "three", "four"] {
+            let images = &images;
+            scope.spawn(move || images.load(oci_archive(name, |_| {}).as_slice(), "", &mut Silent).unwrap());
+        }
+    });
+    for name in ["one", "two", "three", "four"] {
+        let layers = images.layers(&images.find(name).unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(layers[0].join("loaded")).unwrap(), name);
+    }
+    assert_eq!(fs::read_dir(place.0.join("kept/incoming")).unwrap().count(), 0, "nothing half-made stays");
+}
+
+#[test]
+fn an_archive_with_a_changed_byte_is_refused_and_leaves_the_image_as_it_was() {
+    let place = Place::new("spoilt");
+    let images = images(&place);
+    images.load(oci_archive("mine", |_| {}).as_slice(), "mine", &mut Silent).unwrap();
+    let before = images.find("mine").unwrap().describe();
+    let spoilt = oci_archive("other", |blob| blob[0] ^= 1);
+    let refusal = images.load(spoilt.as_slice(), "mine", &mut Silent).unwrap_err();
+    assert!(refusal.to_string().contains("sha256:"), "{refusal}");
+    assert_eq!(images.find("mine").unwrap().describe(), before);
+    assert_eq!(fs::read_dir(place.0.join("kept/incoming")).unwrap().count(), 0, "nothing half-made stays");
+}
+
+#[test]
+fn an_archive_that_ends_early_is_refused() {
+    let place = Place::new("early");
+    let images = images(&place);
+    let whole = oci_archive("early", |_| {});
+    for length in [0, 100, 600, 2000, 3000] {
+        assert!(images.load(&whole[..length], "early", &mut Silent).is_err(), "{length} bytes");
+        assert!(images.find("early").is_err());
+    }
 }
