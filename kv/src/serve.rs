@@ -15,7 +15,7 @@ use crate::{
         Driver, Identity, OpenError,
         thread::{self, Input},
     },
-    http::{ListenError, Listener},
+    http::{ListenError, Listener, Passed},
     lock::read,
 };
 
@@ -71,7 +71,9 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
     runtime.block_on(async {
-        let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>();
+        let mut passed = Passed::from_environment();
+        let bind = |address| Listener::bind(address, &mut passed);
+        let listeners = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>();
         let listeners = listeners.map_err(ServeError::Listen)?;
         let (stopped, mut log_stopped) = oneshot::channel();
         let running = thread::start(driver, stopped).map_err(io_error("write the log"))?;
@@ -112,9 +114,21 @@ enum Outcome {
 async fn until_stopped(log_stopped: &mut oneshot::Receiver<()>) -> Result<Outcome, ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("listen for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("listen for SIGINT"))?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => Outcome::Asked,
-        _ = interrupt.recv() => Outcome::Asked,
-        _ = log_stopped => Outcome::LogStopped,
-    })
+    let alive = alive_every();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(Outcome::Asked),
+            _ = interrupt.recv() => return Ok(Outcome::Asked),
+            _ = &mut *log_stopped => return Ok(Outcome::LogStopped),
+            () = tokio::time::sleep(alive.unwrap_or(Duration::MAX)), if alive.is_some() => {
+                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Watchdog]);
+            }
+        }
+    }
+}
+
+/// How often the service manager wants to hear that the event loop turns: half of what it waits (sd_watchdog_enabled(3)).
+fn alive_every() -> Option<Duration> {
+    let mut micros = 0;
+    sd_notify::watchdog_enabled(false, &mut micros).then(|| Duration::from_micros(micros / 2))
 }

@@ -3,7 +3,11 @@ mod support;
 
 use std::{
     collections::HashSet,
-    os::unix::fs::PermissionsExt as _,
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixListener,
+    },
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -88,4 +92,19 @@ fn an_unknown_flag_and_a_bad_value_are_refused_with_what_was_expected() {
     assert!(run(&["--no-such-flag", "x"]).contains("unknown flag --no-such-flag"));
     assert!(run(&["--listen-client-urls", "127.0.0.1:1"]).contains("http://ip:port was expected"));
     assert!(run(&["--max-txn-ops", "none"]).contains("a number above 0"));
+}
+
+#[test]
+fn a_socket_that_the_manager_bound_is_served_and_stays_where_it_is() {
+    let folder = folder();
+    let path = folder.path().join("passed.sock");
+    let bound = UnixListener::bind(&path).expect("bind");
+    let inode = std::fs::metadata(&path).expect("socket").ino();
+    let (mut client, member) = Member::start_passed(folder.path(), &path, bound);
+    client.write_all(b"GET /kv/nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("send");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.ends_with("no such key: /nothing\n"), "{answer}");
+    member.kill();
+    assert_eq!(std::fs::metadata(&path).expect("socket").ino(), inode);
 }

@@ -68,14 +68,20 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Opens a socket. A unix socket that an earlier run left behind is replaced.
+    /// Opens a socket, or takes the one that the service manager bound to this address. A unix socket that an earlier
+    /// run left behind is replaced.
     ///
     /// # Errors
     /// Names the address and the operating system's reason.
-    pub fn bind(address: &Address) -> Result<Self, ListenError> {
+    pub fn bind(address: &Address, passed: &mut Passed) -> Result<Self, ListenError> {
         let opened = match address {
             Address::Tcp(socket) => bind_tcp(*socket).map(Self::Tcp),
-            Address::Unix(path) => bind_unix(path).map(Self::Unix),
+            Address::Unix(path) => match passed.take(path) {
+                Some(listener) => {
+                    listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)).map(Self::Unix)
+                }
+                None => bind_unix(path).map(Self::Unix),
+            },
         };
         opened.map_err(|source| ListenError { address: address.clone(), source })
     }
@@ -100,6 +106,27 @@ impl Listener {
                 }
             },
         }
+    }
+}
+
+/// Unix sockets that the service manager bound and passed (sd_listen_fds(3)): they outlive a restart of the store, and its
+/// user need not write to their folder.
+#[derive(Debug, Default)]
+pub struct Passed(Vec<std::os::unix::net::UnixListener>);
+
+impl Passed {
+    /// What this process was started with. Sockets of another kind are left alone.
+    pub fn from_environment() -> Self {
+        let mut fds = listenfd::ListenFd::from_env();
+        Self((0..fds.len()).filter_map(|at| fds.take_unix_listener(at).ok().flatten()).collect())
+    }
+
+    fn take(&mut self, path: &Path) -> Option<std::os::unix::net::UnixListener> {
+        let bound_to = |listener: &std::os::unix::net::UnixListener| {
+            listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
+        };
+        let at = self.0.iter().position(bound_to)?;
+        Some(self.0.swap_remove(at))
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-pub use listen::{Address, ListenError, Listener};
+pub use listen::{Address, ListenError, Listener, Passed};
 use tonic::body::Body;
 
 use crate::api::Api;

@@ -3,7 +3,10 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixDatagram,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -49,6 +52,26 @@ impl Member {
         let length = ready.recv(&mut message).expect("a message");
         assert!(message[..length].starts_with(b"READY=1"));
         Self { child, port, folder: folder.to_owned() }
+    }
+
+    /// Starts the program as a service manager does that passes a bound socket as descriptor 3; answers a connection to
+    /// that socket, too. A shell moves the descriptor, since a test may not run code between fork and exec.
+    pub fn start_passed(folder: &Path, path: &Path, bound: UnixListener) -> (UnixStream, Self) {
+        let notify = folder.join("notify");
+        let ready = UnixDatagram::bind(&notify).expect("notify socket");
+        let child = Command::new("sh")
+            .args(["-c", "exec env LISTEN_PID=$$ LISTEN_FDS=1 \"$0\" \"$@\" 3<&0 0</dev/null"])
+            .arg(env!("CARGO_BIN_EXE_hull-kv"))
+            .args(["--data-dir".as_ref(), folder.join("data").as_os_str()])
+            .args(["--listen-client-urls", &format!("http://127.0.0.1:{}", free_port())])
+            .args(["--socket".as_ref(), path.as_os_str()])
+            .env("NOTIFY_SOCKET", &notify)
+            .stdin(Stdio::from(OwnedFd::from(bound)))
+            .spawn()
+            .expect("start");
+        let member = Self { child, port: 0, folder: folder.to_owned() };
+        ready.recv(&mut [0; 256]).expect("a message");
+        (UnixStream::connect(path).expect("connect"), member)
     }
 
     pub fn endpoint(&self) -> String {
