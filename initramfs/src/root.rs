@@ -81,7 +81,7 @@ impl Tree {
         let erofs = work.path().join("root.erofs");
         MKFS_EROFS.run(&[
             "-zlz4hc,12".as_ref(),
-            "-C65536".as_ref(),
+            "-C131072".as_ref(),
             "-x-1".as_ref(),
             format!("-T{EPOCH}").as_ref(),
             format!("-U{EROFS_UUID}").as_ref(),
