@@ -122,7 +122,13 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
         if let Trial::Running { slot, .. } = pid1.node.trial {
             pid1.fail_trial(slot, format_args!("{trouble}"));
         }
-        return Err(Rootless::Unusable(trouble.to_string()));
+        let reason = match (&pid1.node.trial, &running) {
+            (Trial::None, RunningRoot::Slot { slot, .. }) => {
+                disk::leave_slot(&pid1.config, *slot, &trouble.to_string())
+            }
+            _ => trouble.to_string(),
+        };
+        return Err(Rootless::Unusable(reason));
     }
     pid1.node.root = running;
     run(pid1, IN_THE_ROOT);

@@ -37,6 +37,8 @@ pub enum Key {
     BootTrial,
     /// `hull.boot.hops`
     BootHops,
+    /// `hull.boot.failed`
+    BootFailed,
     /// `hull.log.level`
     LogLevel,
     /// `hull.watchdog`
@@ -172,6 +174,13 @@ pub const TABLE: &[Row] = &[
         form: Form::Number { least: 0, most: 9 },
         default: "0",
         meaning: "Internal: how many kexecs led here; ends a chase between slots.",
+    },
+    Row {
+        key: Key::BootFailed,
+        name: "hull.boot.failed",
+        form: SLOTS,
+        default: "",
+        meaning: "Internal: the slot that could not be opened before this kexec.",
     },
     Row {
         key: Key::LogLevel,
@@ -457,6 +466,12 @@ impl Config {
     #[must_use]
     pub fn boot_trial(&self) -> Option<SlotName> {
         self.slot(Key::BootTrial)
+    }
+
+    /// `hull.boot.failed`.
+    #[must_use]
+    pub fn boot_failed(&self) -> Option<SlotName> {
+        self.slot(Key::BootFailed)
     }
 
     /// `hull.boot.hops`.

@@ -8,7 +8,7 @@ use crate::slots::SlotName;
 pub const MAX_BYTES: usize = 2047;
 
 /// Keys that say something about one boot only.
-const ONE_BOOT: [&str; 2] = ["hull.boot.trial", "hull.boot.hops"];
+const ONE_BOOT: [&str; 3] = ["hull.boot.trial", "hull.boot.hops", "hull.boot.failed"];
 
 /// What the next kernel is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Hop {
     pub trial: Option<SlotName>,
     /// Kexecs since the firmware or the operator started something, this one included.
     pub hops: u8,
+    /// The slot that could not be opened, which is why this is a way out.
+    pub failed: Option<SlotName>,
 }
 
 /// The command line does not fit.
@@ -62,6 +64,9 @@ pub fn command_line(current: &str, bootconfig: &str, hop: &Hop) -> Result<String
         add(format!("hull.boot.trial={slot}"));
     }
     add(format!("hull.boot.hops={}", hop.hops));
+    if let Some(slot) = hop.failed {
+        add(format!("hull.boot.failed={slot}"));
+    }
     if line.len() > MAX_BYTES { Err(TooLong { bytes: line.len() }) } else { Ok(line) }
 }
 
@@ -86,14 +91,20 @@ fn built_in_token(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const PLAIN: Hop = Hop { trial: None, hops: 1 };
+    const PLAIN: Hop = Hop { trial: None, hops: 1, failed: None };
 
     #[test]
     fn a_trial_is_named_and_an_old_one_forgotten() {
-        let hop = Hop { trial: Some(SlotName::B), hops: 1 };
-        let line = command_line("console=ttyS0 hull.boot.trial=a hull.boot.hops=1 quiet", "", &hop);
+        let hop = Hop { trial: Some(SlotName::B), hops: 1, failed: None };
+        let line = command_line("console=ttyS0 hull.boot.trial=a hull.boot.hops=1 hull.boot.failed=b quiet", "", &hop);
         assert_eq!(line.unwrap(), "console=ttyS0 quiet hull.boot.trial=b hull.boot.hops=1");
         assert_eq!(command_line("", "", &PLAIN).unwrap(), "hull.boot.hops=1");
+    }
+
+    #[test]
+    fn the_slot_that_failed_is_named() {
+        let hop = Hop { failed: Some(SlotName::A), ..PLAIN };
+        assert_eq!(command_line("x", "", &hop).unwrap(), "x hull.boot.hops=1 hull.boot.failed=a");
     }
 
     #[test]

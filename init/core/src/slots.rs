@@ -276,6 +276,11 @@ impl Failed {
         self.0 & Self::bit(name) != 0
     }
 
+    /// The first of them.
+    pub fn first(self) -> Option<SlotName> {
+        [SlotName::A, SlotName::B].into_iter().find(|name| self.contains(*name))
+    }
+
     const fn bit(name: SlotName) -> u8 {
         match name {
             SlotName::A => 1,

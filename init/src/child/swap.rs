@@ -60,7 +60,7 @@ pub(super) fn load(answer: &Answer) -> Result<(), Trouble> {
     let system = System::open()?;
     let slot = system.staged()?;
     answer.progress(&format!("verifying and loading the kernel of slot {slot}"), 0, 0);
-    let release = kernel::load(&system.disk, slot, &Hop { trial: Some(slot), hops: 1 })?;
+    let release = kernel::load(&system.disk, slot, &Hop { trial: Some(slot), hops: 1, failed: None })?;
     println!("slot {slot}: release {} is loaded", release.version);
     Ok(())
 }

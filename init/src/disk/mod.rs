@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hull_init_core::cmdline::Config;
+use hull_init_core::slots::SlotName;
 
 /// What PID 1 may mount as its root.
 pub(crate) enum Root {
@@ -74,6 +75,12 @@ pub(crate) enum NoRoot {
 /// `wait` is how long it may wait for a disk to appear (zero: look once).
 pub(crate) fn open_root(config: &Config, wait: Duration) -> Result<RootChoice, NoRoot> {
     root::open(config, wait)
+}
+
+/// The root of a slot that was opened turned out to be none (`reason`): marks the slot bad and jumps to the other one. Comes back only
+/// when there is no other one, with everything that was tried.
+pub(crate) fn leave_slot(config: &Config, slot: SlotName, reason: &str) -> String {
+    root::leave(config, slot, reason)
 }
 
 /// Where the state lives, after partition and file system were grown if the disk is larger.

@@ -33,13 +33,31 @@ pub(super) fn open(config: &Config, wait: Duration) -> Result<RootChoice, NoRoot
     let manifest = boot_files::manifest().map_err(|trouble| NoRoot::NoSlot { reason: trouble.to_string() })?;
     let wait = if embedded { Duration::ZERO } else { wait };
     let missing = match find::find(manifest.root.partition_id(), wait) {
-        Ok(found) => match (Boot { config, manifest: &manifest, found, failed: Failed::default() }).run() {
+        Ok(found) => match Boot::new(config, &manifest, found).run() {
             Ok(root) => return Ok(root),
             Err(reason) => NoRoot::NoSlot { reason },
         },
         Err(trouble) => NoRoot::NoDisk { reason: trouble.to_string() },
     };
     if embedded { embedded_root(missing) } else { Err(missing) }
+}
+
+/// See [`super::leave_slot`].
+pub(super) fn leave(config: &Config, slot: SlotName, reason: &str) -> String {
+    let other = || -> Result<RootChoice, String> {
+        let manifest = boot_files::manifest().map_err(|trouble| trouble.to_string())?;
+        let found = find::find(manifest.root.partition_id(), Duration::ZERO).map_err(|trouble| trouble.to_string())?;
+        let mut boot = Boot::new(config, &manifest, found);
+        boot.found.notes.push(reason.to_owned());
+        boot.mark_bad(slot);
+        boot.failed = boot.failed.and(slot);
+        boot.run()
+    };
+    match other() {
+        Err(reason) => reason,
+        // The same root image twice: what did not work once is not tried again.
+        Ok(RootChoice { notes, .. }) => notes.join("; "),
+    }
 }
 
 /// The root image inside the initramfs. That there is no disk is as expected; that there is one without a system is worth a line.
@@ -64,7 +82,16 @@ struct Boot<'a> {
     failed: Failed,
 }
 
-impl Boot<'_> {
+impl<'a> Boot<'a> {
+    fn new(config: &'a Config, manifest: &'a Manifest, mut found: Found) -> Self {
+        let mut failed = Failed::default();
+        if let Some(slot) = config.boot_failed() {
+            found.notes.push(format!("slot {slot} could not be opened and was left by kexec; stage a release into it"));
+            failed = failed.and(slot);
+        }
+        Self { config, manifest, found, failed }
+    }
+
     /// Follows the choices to a root. Each turn either ends or adds a slot to those that failed, of which there are two.
     fn run(mut self) -> Result<RootChoice, String> {
         let wish = Wish {
@@ -137,7 +164,7 @@ impl Boot<'_> {
     /// Jumps; comes back only with the reason why not.
     fn jump(&mut self, slot: SlotName, entry: Entry, hops: u8) -> Trouble {
         let trial = (entry == Entry::Trial).then_some(slot);
-        let hop = Hop { trial, hops: hops + 1 };
+        let hop = Hop { trial, hops: hops + 1, failed: self.failed.first() };
         if let Err(trouble) = kernel::load(self.disk(), slot, &hop) {
             if trial.is_some() {
                 self.mark_bad(slot);
@@ -151,9 +178,17 @@ impl Boot<'_> {
             }
             armed = self.config.watchdog().and_then(|timeout| watchdog::Watchdog::arm(timeout).ok());
         }
+        self.tell_the_kernel_log();
         let error = reboot::end(RebootCommand::Kexec);
         drop(armed);
         Trouble::new("jump to", format_args!("slot {slot}"), error, "start the machine again")
+    }
+
+    /// What was noted so far ends with this kernel; its log is on the console, at least.
+    fn tell_the_kernel_log(&self) {
+        for note in &self.found.notes {
+            let _ = std::fs::write("/dev/kmsg", format!("<3>hull-init: {note}\n")); // nobody else can be told
+        }
     }
 
     fn mark_bad(&mut self, slot: SlotName) {
