@@ -109,8 +109,9 @@ impl Listener {
     }
 }
 
-/// Unix sockets that the service manager bound and passed (sd_listen_fds(3)): they outlive a restart of the store, and its
-/// user need not write to their folder.
+/// Unix sockets that the service manager bound and passed (sd_listen_fds(3)): they, and connections that wait in them,
+/// outlive a restart of the store; a container that has one mounted keeps the right one; and the store's user need not
+/// write to their folder.
 #[derive(Debug, Default)]
 pub struct Passed(Vec<std::os::unix::net::UnixListener>);
 
@@ -142,19 +143,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// A socket that the supervisor bound to this path and passed on (sd_listen_fds(3)): it, and connections that wait in it,
-/// outlive this process, and a container that has it mounted keeps the right one.
-fn inherited(path: &Path) -> Option<std::os::unix::net::UnixListener> {
-    let mut passed = listenfd::ListenFd::from_env();
-    let mut listeners = (0..passed.len()).filter_map(|index| passed.take_unix_listener(index).ok().flatten());
-    listeners.find(|listener| listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path)))
-}
-
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if let Some(listener) = inherited(path) {
-        listener.set_nonblocking(true)?;
-        return UnixListener::from_std(listener);
-    }
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there")),
