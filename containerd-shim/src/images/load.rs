@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use hull_oci_core::api::{self, Origin, Refusal};
@@ -12,6 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::tree::Tree;
 use super::{Images, failed, manifest_of, refuse};
+
+/// Longest cause that is passed on, in characters.
+const CAUSE_MAX: usize = 200;
 
 /// Is told how many bytes of the archive were read.
 pub(crate) trait Progress {
@@ -112,7 +115,8 @@ fn extract(archive: impl Read, work: &Path) -> Result<(), Refusal> {
     let damaged = |error: io::Error| Refusal {
         object: "archive".into(),
         operation: "load".into(),
-        cause: error.to_string(),
+        // What a damaged archive says of itself can hold anything, and people read this on a terminal.
+        cause: error.to_string().chars().take(CAUSE_MAX).flat_map(char::escape_debug).collect(),
         remedy: "save it again as an OCI archive, uncompressed tar: `skopeo copy SOURCE oci-archive:FILE`".into(),
     };
     let mut archive = tar::Archive::new(archive);
@@ -127,7 +131,8 @@ fn extract(archive: impl Read, work: &Path) -> Result<(), Refusal> {
             }
             let digest =
                 Digest::parse(&format!("sha256:{name}")).map_err(|refused| refuse("load", "archive", &refused))?;
-            write_blob(&mut entry, &work.join(digest.path()), &digest)?;
+            let size = entry.size();
+            write_blob(&mut entry, size, &work.join(digest.path()), &digest)?;
         } else if path == Path::new("index.json") {
             let target = work.join("index.json");
             let mut bytes = Vec::new();
@@ -146,17 +151,21 @@ fn extract(archive: impl Read, work: &Path) -> Result<(), Refusal> {
     Err(damaged(io::Error::new(io::ErrorKind::InvalidData, cause)))
 }
 
-fn write_blob(from: &mut impl Read, path: &PathBuf, digest: &Digest) -> Result<(), Refusal> {
+fn write_blob(from: &mut impl Read, size: u64, path: &Path, digest: &Digest) -> Result<(), Refusal> {
     let problem = |error: io::Error| failed("write", path, &error);
     let mut file = File::create(path).map_err(problem)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
+    let (mut hash, mut buffer, mut read) = (Sha256::new(), vec![0; 64 << 10], 0);
     loop {
         let length = from.read(&mut buffer).map_err(problem)?;
         if length == 0 {
             break;
         }
+        read += length as u64;
         hash.update(&buffer[..length]);
         file.write_all(&buffer[..length]).map_err(problem)?;
+    }
+    if read < size {
+        return Err(problem(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends in the middle of it")));
     }
     let found = Digest::from_hash(hash.finalize().into());
     if found == *digest {
