@@ -25,6 +25,10 @@ if [ "$disk" = none ]; then
 else
     initramfs=$out/initramfs.cpio.zst
     if [ ! -e "$disk" ] || [ "$out/disk.img" -nt "$disk" ]; then
+        if [ -e "$disk" ]; then
+            mv "$disk" "$disk.old"
+            echo "run: the image is a new one: its disk starts empty, the one before is kept as $disk.old"
+        fi
         cp --sparse=always "$out/disk.img" "$disk"
         truncate -s "${DISK_SIZE:-2G}" "$disk"
     fi

@@ -34,7 +34,7 @@ const IMPURE: &[&str] = &[
     "Instant::now",
     "SystemTime::now",
     "rand::",
-    "getrandom",
+    "getrandom::",
 ];
 
 /// What would make a core impure by its Cargo.toml alone.
