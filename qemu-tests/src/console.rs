@@ -135,6 +135,8 @@ fn read_all(mut output: ChildStdout, shared: &Arc<Shared>) {
         if live {
             let _ = std::io::stderr().write_all(&buffer[..count]);
         }
+        // The stripper drops tabs with the other control characters.
+        buffer[..count].iter_mut().filter(|byte| **byte == b'\t').for_each(|byte| *byte = b' ');
         let _ = stripper.write_all(&buffer[..count]);
         let _ = stripper.flush();
         if count == 0 {

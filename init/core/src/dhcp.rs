@@ -138,7 +138,9 @@ impl Client {
     /// The cable was plugged in again, perhaps into another network: asks at once whether the lease still holds.
     pub fn link_up(&mut self, now: Millis) {
         self.state = match core::mem::replace(&mut self.state, State::Selecting { sent: 0, next: now }) {
-            State::Bound { lease, times } | State::Renewing { lease, times, .. } | State::Rebinding { lease, times, .. } => {
+            State::Bound { lease, times }
+            | State::Renewing { lease, times, .. }
+            | State::Rebinding { lease, times, .. } => {
                 let times = Times { renew: now, rebind: now, ..times };
                 State::Rebinding { lease, times, next: now }
             }
@@ -213,7 +215,9 @@ impl Client {
             (State::Requesting { offer, .. }, Answer::Ack(lease, seconds)) if offer.server == lease.server => {
                 self.bind(now, lease, seconds)
             }
-            (State::Renewing { .. } | State::Rebinding { .. }, Answer::Ack(lease, seconds)) => self.bind(now, lease, seconds),
+            (State::Renewing { .. } | State::Rebinding { .. }, Answer::Ack(lease, seconds)) => {
+                self.bind(now, lease, seconds)
+            }
             (State::Requesting { offer, .. }, Answer::Nak(server)) if offer.server == server => {
                 self.restart(now);
                 self.step(now)

@@ -55,7 +55,9 @@ pub fn load_option(slot: SlotName, esp: &EspLocation) -> Vec<u8> {
 
 /// Whose entry this is, if it is one of Hull's.
 pub fn owner(option: &[u8]) -> Option<SlotName> {
-    [SlotName::A, SlotName::B].into_iter().find(|slot| option.get(6..).is_some_and(|rest| rest.starts_with(&utf16(description(*slot)))))
+    [SlotName::A, SlotName::B]
+        .into_iter()
+        .find(|slot| option.get(6..).is_some_and(|rest| rest.starts_with(&utf16(description(*slot)))))
 }
 
 /// `BootOrder` with `first` before `second` before everything else that was in it, each once.
@@ -79,17 +81,29 @@ fn utf16(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const ESP: EspLocation =
-        EspLocation { number: 1, first: 2048, sectors: 131_072, id: PartitionId(*b"\x48\x75\x6c\x6c\0\0\x40\0\x80\0\x65\x73\x70\0\0\0") };
+    const ESP: EspLocation = EspLocation {
+        number: 1,
+        first: 2048,
+        sectors: 131_072,
+        id: PartitionId(*b"\x48\x75\x6c\x6c\0\0\x40\0\x80\0\x65\x73\x70\0\0\0"),
+    };
 
     #[test]
     fn an_entry_is_laid_out_as_the_specification_says() {
         // Attributes, length of the list, description; hard drive node; file node; end.
         let expected = hex::decode(concat!(
-            "01000000", "5200", "480075006c006c00200062000000",
-            "04012a00", "01000000", "0008000000000000", "0000020000000000",
-            "6c6c754800000040800065737000000002", "02",
-            "0404", "2400", "5c004500460049005c00680075006c006c005c0062002e006500660069000000",
+            "01000000",
+            "5200",
+            "480075006c006c00200062000000",
+            "04012a00",
+            "01000000",
+            "0008000000000000",
+            "0000020000000000",
+            "6c6c754800000040800065737000000002",
+            "02",
+            "0404",
+            "2400",
+            "5c004500460049005c00680075006c006c005c0062002e006500660069000000",
             "7fff0400"
         ));
         assert_eq!(hex::encode(load_option(SlotName::B, &ESP)), hex::encode(expected.unwrap()));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
-use gpt_disk_types::{Crc32, GptHeader, GptPartitionEntry, Guid, Lba, U32Le, U64Le};
+use gpt_disk_types::{Crc32, GptHeader, GptPartitionEntry, Guid, Lba, MasterBootRecord, U32Le, U64Le};
 
 use crate::verity::PartitionId;
 
@@ -26,6 +26,10 @@ const MAX_ENTRIES: u32 = 1024;
 
 /// Bytes to which a grown partition's end is aligned: what partition tools align to, and a multiple of every flash block.
 const ALIGNMENT_BYTES: u64 = 1 << 20;
+
+/// What ends sector 0, and the type of partition there that stands for a GPT.
+const MBR_SIGNATURE: [u8; 2] = [0x55, 0xaa];
+const MBR_TYPE_GPT: u8 = 0xee;
 
 /// Size of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,6 +247,18 @@ impl Gpt {
         self.put(index, &entry);
         self.header.last_usable_lba = Lba(last_usable).into();
         Growth::Grown { from: last + 1 - first, to: aligned - first }
+    }
+
+    /// The write that is missing when sector 0 does not say that this disk has a GPT: without it the kernel looks no further.
+    pub fn protect(&self, sector_0: &[u8]) -> Option<Step> {
+        let signed = sector_0.get(510..512) == Some(&MBR_SIGNATURE);
+        let protective = (0..4).any(|index| sector_0.get(450 + 16 * index) == Some(&MBR_TYPE_GPT));
+        if signed && protective {
+            return None;
+        }
+        let mut bytes = bytes_of(&MasterBootRecord::protective_mbr(self.geometry.sectors)).to_vec();
+        bytes.resize(self.geometry.sector_bytes as usize, 0);
+        Some(Step::Write { lba: 0, bytes })
     }
 
     /// Both copies as they must be written now. Sectors between a flush and the next may reach the disk in any order, or not at all.

@@ -71,7 +71,10 @@ fn discover_offer_request_ack_gives_an_address() {
     let packet = DhcpPacket::new_checked(message(&request)).unwrap();
     let repr = DhcpRepr::parse(&packet).unwrap();
     assert_eq!((repr.requested_ip, repr.server_identifier), (Some(OURS), Some(SERVER)));
-    assert!(message(&request).windows(7).any(|bytes| bytes == [&[12, 5], &b"node1"[..]].concat()), "the host name is told");
+    assert!(
+        message(&request).windows(7).any(|bytes| bytes == [&[12, 5], &b"node1"[..]].concat()),
+        "the host name is told"
+    );
     let actions = client.receive(9, &answer(message(&request), DhcpMessageType::Ack, nothing));
     assert_eq!(actions, [Action::Configure(lease())]);
     assert_eq!(client.wake(), 9 + 30 * MINUTE, "half of an hour");
@@ -120,7 +123,8 @@ fn a_renewal_with_another_address_or_router_is_taken() {
     let mut client = bound(nothing);
     let actions = client.step(30 * MINUTE);
     let other = Ipv4Addr::new(10, 0, 2, 99);
-    let actions = client.receive(30 * MINUTE, &answer(message(&actions), DhcpMessageType::Ack, |repr| repr.router = Some(other)));
+    let actions =
+        client.receive(30 * MINUTE, &answer(message(&actions), DhcpMessageType::Ack, |repr| repr.router = Some(other)));
     assert_eq!(actions, [Action::Configure(Lease { router: Some(other), ..lease() })]);
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Disk, MIB, SECTOR, SECTORS};
-use hull_init_core::gpt::{CopyError, Geometry, Gpt, Growth, LABEL_ESP, LABEL_STATE, NoTable, Source};
+use hull_init_core::gpt::{CopyError, Geometry, Gpt, Growth, LABEL_ESP, LABEL_STATE, NoTable, Source, Step};
 use hull_init_core::slots::{Attributes, State};
 use hull_init_core::verity::PartitionId;
 use proptest::prelude::*;
@@ -121,6 +121,14 @@ fn an_edit_touches_one_partition_only() {
     for label in ["esp", "hull-a", "hull-state"] {
         assert_eq!(after.partition(label), before.partition(label));
     }
+}
+
+#[test]
+fn a_lost_sector_0_is_written_again_and_a_good_one_is_left_alone() {
+    let gpt = Disk::by_sgdisk().gpt().unwrap();
+    let Some(Step::Write { lba: 0, bytes }) = gpt.protect(&[0; SECTOR]) else { panic!("not written") };
+    assert_eq!((bytes.len(), &bytes[510..], bytes[450]), (SECTOR, &[0x55, 0xaa][..], 0xee));
+    assert_eq!(gpt.protect(&bytes), None);
 }
 
 proptest! {

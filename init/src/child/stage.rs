@@ -103,11 +103,13 @@ fn check_room(system: &System, slot: SlotName, release: &Release) -> Result<(), 
     let bytes = system.disk.bytes(&system.disk.partition(slot.label())?);
     let wanted = release.root.length.max(release.verity.image_blocks().saturating_mul(BLOCK as u64));
     if wanted > bytes || release.root.length != wanted {
-        let cause = format!(
-            "root.img has {} bytes, its data and tree {wanted}, the slot {bytes}",
-            release.root.length
-        );
-        return Err(Trouble::new("stage", format_args!("release {}", release.version), cause, "make a smaller release"));
+        let cause = format!("root.img has {} bytes, its data and tree {wanted}, the slot {bytes}", release.root.length);
+        return Err(Trouble::new(
+            "stage",
+            format_args!("release {}", release.version),
+            cause,
+            "make a smaller release",
+        ));
     }
     Ok(())
 }
@@ -118,8 +120,11 @@ fn wall_clock() -> Timestamp {
 }
 
 fn open_file(path: &Path) -> Result<File, Trouble> {
-    let say = |cause: String| Trouble::new("open", path.display(), cause, "name a directory with targets.json, hull.efi and root.img");
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| say(error.to_string()))?;
+    let say = |cause: String| {
+        Trouble::new("open", path.display(), cause, "name a directory with targets.json, hull.efi and root.img")
+    };
+    let file =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| say(error.to_string()))?;
     match file.metadata() {
         Ok(metadata) if metadata.is_file() => Ok(file),
         Ok(_) => Err(say("not a regular file".to_owned())),
@@ -140,7 +145,13 @@ fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Trouble> {
 
 /// Length, digest and verity root hash of what `file` holds in the length that was signed. A tree that is not the one of the data gives
 /// a root hash of zeros, which nobody signs.
-fn digest_root(answer: &Answer, step: &str, file: &File, release: &Release, path: &Path) -> Result<(Target, Digest), Trouble> {
+fn digest_root(
+    answer: &Answer,
+    step: &str,
+    file: &File,
+    release: &Release,
+    path: &Path,
+) -> Result<(Target, Digest), Trouble> {
     let total = release.root.length;
     let data = release.verity.data_blocks * BLOCK as u64;
     let (mut whole, mut tree, mut stored) = (Sha256::new(), TreeBuilder::new(&release.verity.salt), Vec::new());

@@ -46,11 +46,18 @@ impl System {
     /// The slot that has been staged and not tried.
     fn staged(&self) -> Result<SlotName, Trouble> {
         let running = self.running();
-        let staged = self.disk.slots().iter().find(|slot| {
-            Some(slot.name) != running && matches!(slot.state(), State::OnTrial { .. })
-        });
+        let staged = self
+            .disk
+            .slots()
+            .iter()
+            .find(|slot| Some(slot.name) != running && matches!(slot.state(), State::OnTrial { .. }));
         staged.map(|slot| slot.name).ok_or_else(|| {
-            Trouble::new("swap to", "the other slot", "no release is staged in it", "stage one: hullctl update stage DIRECTORY")
+            Trouble::new(
+                "swap to",
+                "the other slot",
+                "no release is staged in it",
+                "stage one: hullctl update stage DIRECTORY",
+            )
         })
     }
 }

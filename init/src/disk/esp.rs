@@ -57,7 +57,9 @@ impl Esp {
         let mount = || -> rustix::io::Result<OwnedFd> {
             let context = fsopen("vfat", FsOpenFlags::FSOPEN_CLOEXEC)?;
             fsconfig_set_string(&context, "source", device)?;
-            let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+            let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+                | MountAttrFlags::MOUNT_ATTR_NODEV
+                | MountAttrFlags::MOUNT_ATTR_NOEXEC;
             if access == Access::Read {
                 fsconfig_set_flag(&context, "ro")?;
                 attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -119,7 +121,9 @@ impl Esp {
     pub(crate) fn sync(&self) -> Result<(), Trouble> {
         // The descriptor of the mount itself is O_PATH, which syncfs(2) does not take.
         let folder = openat(&self.root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        folder.and_then(|folder| syncfs(&folder)).map_err(|error| self.say("flush", "files", &error.into(), "check the disk"))
+        folder
+            .and_then(|folder| syncfs(&folder))
+            .map_err(|error| self.say("flush", "files", &error.into(), "check the disk"))
     }
 
     fn say(&self, operation: &'static str, name: &str, cause: &std::io::Error, remedy: &'static str) -> Trouble {

@@ -44,9 +44,10 @@ pub(crate) fn find(wanted: PartitionId, wait: Duration) -> Result<Found, Trouble
         }
         if listener.is_none() {
             // Between the look above and this socket a disk may have appeared: look again before waiting.
-            listener = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(KOBJECT_UEVENT))
-                .ok()
-                .filter(|socket| bind(socket, &SocketAddrNetlink::new(0, 1)).is_ok());
+            listener =
+                socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(KOBJECT_UEVENT))
+                    .ok()
+                    .filter(|socket| bind(socket, &SocketAddrNetlink::new(0, 1)).is_ok());
             if listener.is_some() {
                 continue;
             }
@@ -77,7 +78,8 @@ fn look(wanted: PartitionId) -> Result<Found, Trouble> {
         notes.push(format!("several disks have Hull's labels ({}): {} is used", names.join(", "), names[best]));
     }
     if candidates.is_empty() {
-        let cause = if notes.is_empty() { "no disk has a partition hull-a or hull-b".to_owned() } else { notes.join("; ") };
+        let cause =
+            if notes.is_empty() { "no disk has a partition hull-a or hull-b".to_owned() } else { notes.join("; ") };
         return Err(Trouble::new("find", "the system disk", cause, "attach a disk with Hull's image"));
     }
     Ok(Found { disk: candidates.swap_remove(best), notes })
@@ -89,18 +91,11 @@ fn holds(disk: &Disk, wanted: PartitionId) -> bool {
 
 /// Whole disks of which the kernel itself says that they have a partition with one of our labels.
 fn disks_by_label() -> Vec<PathBuf> {
-    let mut disks = Vec::new();
-    for name in block_devices() {
-        let labels = [SlotName::A, SlotName::B].map(SlotName::label);
-        let Some(device) = uevent(&name) else { continue };
-        if device.label.is_some_and(|label| labels.contains(&label.as_str())) {
-            if let Some(disk) = parent(&name) {
-                if !disks.contains(&disk) {
-                    disks.push(disk);
-                }
-            }
-        }
-    }
+    let labels = [SlotName::A, SlotName::B].map(SlotName::label);
+    let ours = |name: &String| label(name).is_some_and(|label| labels.contains(&label.as_str()));
+    let mut disks: Vec<PathBuf> =
+        block_devices().iter().filter(|name| ours(name)).filter_map(|name| parent(name)).collect();
+    disks.dedup(); // the partitions of a disk are neighbours in the list
     disks
 }
 
@@ -129,7 +124,7 @@ fn rescue(known: &[PathBuf], notes: &mut Vec<String>) -> Vec<Disk> {
         }
         match Disk::open(&path).and_then(|disk| disk.make_visible().map(|()| disk)) {
             Ok(disk) => {
-                notes.push(format!("{}: the partition table was damaged and is repaired from its backup", path.display()));
+                notes.push(format!("{}: its partition table was damaged and is repaired", path.display()));
                 rescued.push(disk);
             }
             Err(trouble) => notes.push(trouble.to_string()),
@@ -145,15 +140,10 @@ fn block_devices() -> Vec<String> {
     names
 }
 
-/// What the kernel says of a block device in its `uevent` file.
-struct Uevent {
-    label: Option<String>,
-}
-
-fn uevent(name: &str) -> Option<Uevent> {
+/// The label that the kernel read from the partition table, if this is a partition that has one.
+fn label(name: &str) -> Option<String> {
     let text = fs::read_to_string(Path::new(BLOCK_DEVICES).join(name).join("uevent")).ok()?;
-    let label = text.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(str::to_owned);
-    Some(Uevent { label })
+    text.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(str::to_owned)
 }
 
 /// The disk of a partition: the folder above it in sysfs.

@@ -33,7 +33,8 @@ pub(crate) fn prefer(disk: &Disk, slot: SlotName) -> Result<(), Trouble> {
         id: partition.id,
     };
     let entries = entries();
-    let number = |name: SlotName| entries.iter().find(|(_, option)| owner(option) == Some(name)).map(|(number, _)| *number);
+    let number =
+        |name: SlotName| entries.iter().find(|(_, option)| owner(option) == Some(name)).map(|(number, _)| *number);
     let free = || (0..=u16::MAX).find(|number| entries.iter().all(|(used, _)| used != number)).unwrap_or(u16::MAX);
     let first = number(slot).unwrap_or_else(free);
     write(&format!("Boot{first:04X}"), &load_option(slot, &location))?;
@@ -78,6 +79,11 @@ fn write(name: &str, value: &[u8]) -> Result<(), Trouble> {
         (file.write(&content)? == content.len()).then_some(()).ok_or(std::io::ErrorKind::WriteZero.into())
     };
     write().map_err(|error| {
-        Trouble::new("write", format_args!("firmware variable {name}"), error, "set the boot order in the firmware's own menu")
+        Trouble::new(
+            "write",
+            format_args!("firmware variable {name}"),
+            error,
+            "set the boot order in the firmware's own menu",
+        )
     })
 }

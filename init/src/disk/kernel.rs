@@ -64,8 +64,9 @@ pub(crate) fn signed(esp: &Esp, slot: SlotName) -> Result<Release, Trouble> {
 fn next_command_line(hop: &Hop) -> Result<String, Trouble> {
     let current = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let bootconfig = fs::read_to_string("/proc/bootconfig").unwrap_or_default();
-    command_line(&current, &bootconfig, hop)
-        .map_err(|error| Trouble::new("build", "the next kernel command line", error, "shorten the kernel command line"))
+    command_line(&current, &bootconfig, hop).map_err(|error| {
+        Trouble::new("build", "the next kernel command line", error, "shorten the kernel command line")
+    })
 }
 
 /// A file in memory that nobody has open for writing: kexec_file_load(2) refuses others with ETXTBSY.

@@ -94,11 +94,8 @@ impl<'a> Boot<'a> {
 
     /// Follows the choices to a root. Each turn either ends or adds a slot to those that failed, of which there are two.
     fn run(mut self) -> Result<RootChoice, String> {
-        let wish = Wish {
-            force: self.config.boot_slot(),
-            trial: self.config.boot_trial(),
-            hops: self.config.boot_hops(),
-        };
+        let wish =
+            Wish { force: self.config.boot_slot(), trial: self.config.boot_trial(), hops: self.config.boot_hops() };
         loop {
             let choice = choose(self.disk().slots(), &wish, self.manifest.root.partition_id(), self.failed);
             self.explain(&wish, &choice);
@@ -129,7 +126,9 @@ impl<'a> Boot<'a> {
             Choice::GiveUp(_) => return,
         };
         if let Some(forced) = wish.force.filter(|_| why != Why::Forced && why != Why::Trial) {
-            self.found.notes.push(format!("hull.boot.slot={forced}: slot {forced} is empty or cannot be opened; slot {slot} is used"));
+            self.found.notes.push(format!(
+                "hull.boot.slot={forced}: slot {forced} is empty or cannot be opened; slot {slot} is used"
+            ));
         }
         match why {
             Why::LastResort => self.found.notes.push(format!("no slot is good: slot {slot} is started as a last resort; stage a release")),
@@ -209,9 +208,8 @@ fn open_verity(device: &Path, root: &Verity) -> Result<PathBuf, Trouble> {
         .map(|metadata| std::os::unix::fs::MetadataExt::rdev(&metadata))
         .map_err(|error| Trouble::new("open", device.display(), error, "check the disk"))?;
     let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
-    let mapped = dm::create_verity(VERITY, &root.table(&number), dm::sectors_of(root.data_blocks)).map_err(|error| {
-        Trouble::new("open through dm-verity", device.display(), error, "stage the release again")
-    })?;
+    let mapped = dm::create_verity(VERITY, &root.table(&number), dm::sectors_of(root.data_blocks))
+        .map_err(|error| Trouble::new("open through dm-verity", device.display(), error, "stage the release again"))?;
     let path = PathBuf::from(format!("/dev/dm-{}", mapped.minor));
     match starts_like_erofs(&path) {
         Ok(true) => {

@@ -29,15 +29,24 @@ pub(super) fn grow_and_find() -> Result<StateDevice, Trouble> {
             notes.push(format!("hull-state on {} grown from {from} to {to} sectors", found.disk.path().display()));
         }
         Ok(Growth::NotLast { behind }) => {
-            notes.push(format!("hull-state on {} stays small: partition {behind} lies behind it", found.disk.path().display()));
+            notes.push(format!(
+                "hull-state on {} stays small: partition {behind} lies behind it",
+                found.disk.path().display()
+            ));
         }
         Err(trouble) => notes.push(trouble.to_string()),
     }
     let device = found.disk.device(LABEL_STATE)?;
     let file = File::open(&device).map_err(|error| Trouble::new("open", device.display(), error, "check the disk"))?;
-    let partition = blk::bytes(&file).map_err(|error| Trouble::new("size", device.display(), error, "check the disk"))?;
+    let partition =
+        blk::bytes(&file).map_err(|error| Trouble::new("size", device.display(), error, "check the disk"))?;
     let content = file_system_bytes(&file).map_err(|cause| {
-        Trouble::new("read", format_args!("state partition {}", device.display()), cause, "write the disk image again, or restore a backup")
+        Trouble::new(
+            "read",
+            format_args!("state partition {}", device.display()),
+            cause,
+            "write the disk image again, or restore a backup",
+        )
     })?;
     let grown = if content + u64::from(u16::MAX) < partition { Grown::Resize } else { Grown::No };
     Ok(StateDevice { device, grown, notes })
@@ -61,7 +70,12 @@ fn file_system_bytes(device: &File) -> Result<u64, String> {
 /// See [`super::resize_state`].
 pub(super) fn resize(mount_point: &str) -> Result<(), Trouble> {
     let say = |error: std::io::Error| {
-        Trouble::new("grow the file system on", mount_point, error, "the node works with the room it has; restart to try again")
+        Trouble::new(
+            "grow the file system on",
+            mount_point,
+            error,
+            "the node works with the room it has; restart to try again",
+        )
     };
     let folder = File::open(mount_point).map_err(say)?;
     let statistics = statvfs(mount_point).map_err(|error| say(error.into()))?;

@@ -33,8 +33,9 @@ impl Disk {
         let read = |lba: u64, count: u64| read_sectors(&file, geometry, lba, count);
         let gpt = Gpt::read(geometry, read)
             .map_err(|error| say("read the partition table of", error.to_string(), "write Hull's disk image again"))?;
-        let slots = slots_of(&gpt)
-            .ok_or_else(|| say("look for slots on", "no partition hull-a or hull-b".into(), "write Hull's disk image"))?;
+        let slots = slots_of(&gpt).ok_or_else(|| {
+            say("look for slots on", "no partition hull-a or hull-b".into(), "write Hull's disk image")
+        })?;
         Ok(Self { path: path.to_owned(), file, gpt, slots })
     }
 
@@ -51,7 +52,12 @@ impl Disk {
     /// A partition by its label.
     pub(crate) fn partition(&self, label: &'static str) -> Result<Partition, Trouble> {
         self.gpt.partition(label).ok_or_else(|| {
-            Trouble::new("find", format_args!("{label} on {}", self.path.display()), "no such partition", "write Hull's disk image again")
+            Trouble::new(
+                "find",
+                format_args!("{label} on {}", self.path.display()),
+                "no such partition",
+                "write Hull's disk image again",
+            )
         })
     }
 
@@ -90,20 +96,26 @@ impl Disk {
         let state = self.partition(LABEL_STATE)?;
         let (start, length) = (state.first * u64::from(self.gpt.geometry().sector_bytes), self.bytes(&state));
         if self.kernel_bytes(&state)? < length {
-            blk::resize_partition(&self.file, state.number, start, length)
-                .map_err(|error| self.say("tell the kernel the new size of hull-state on", error, "restart the node"))?;
+            blk::resize_partition(&self.file, state.number, start, length).map_err(|error| {
+                self.say("tell the kernel the new size of hull-state on", error, "restart the node")
+            })?;
         }
         Ok(growth)
     }
 
     fn kernel_bytes(&self, partition: &Partition) -> Result<u64, Trouble> {
         let device = partition_device(&self.path, partition.number)?;
-        let file = File::open(&device).map_err(|error| Trouble::new("open", device.display(), error, "check the disk"))?;
+        let file =
+            File::open(&device).map_err(|error| Trouble::new("open", device.display(), error, "check the disk"))?;
         blk::bytes(&file).map_err(|error| Trouble::new("size", device.display(), error, "check the disk"))
     }
 
-    /// Writes the table to its damaged primary copy and lets the kernel look at it.
+    /// Repairs what keeps the kernel from seeing the table, and lets it look again.
     pub(crate) fn make_visible(&self) -> Result<(), Trouble> {
+        let first = read_sectors(&self.file, self.gpt.geometry(), 0, 1).unwrap_or_default();
+        if let Some(step) = self.gpt.protect(&first) {
+            self.perform(&[step, Step::Flush])?;
+        }
         if matches!(self.gpt.source(), Source::Backup { .. }) {
             self.perform(&self.gpt.commit())?;
         }

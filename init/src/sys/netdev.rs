@@ -14,14 +14,14 @@ const IPV4: u16 = libc::ETH_P_IP as u16;
 /// Accepts UDP to port 68 in unfragmented IPv4 and nothing else, so that no other packet wakes the process. The packet starts at the IP
 /// header: protocol at byte 9, fragment offset at 6, header length in the low nibble of byte 0, port 2 bytes into UDP.
 const DHCP_ONLY: [libc::sock_filter; 8] = [
-    instruction(0x30, 0, 0, 9),              // load byte 9
-    instruction(0x15, 0, 5, 17),             // not UDP: drop
-    instruction(0x28, 0, 0, 6),              // load half word 6
-    instruction(0x45, 3, 0, 0x1fff),         // a later fragment: drop
-    instruction(0xb1, 0, 0, 0),              // x = 4 * low nibble of byte 0
-    instruction(0x48, 0, 0, 2),              // load half word x + 2
+    instruction(0x30, 0, 0, 9),                  // load byte 9
+    instruction(0x15, 0, 5, 17),                 // not UDP: drop
+    instruction(0x28, 0, 0, 6),                  // load half word 6
+    instruction(0x45, 3, 0, 0x1fff),             // a later fragment: drop
+    instruction(0xb1, 0, 0, 0),                  // x = 4 * low nibble of byte 0
+    instruction(0x48, 0, 0, 2),                  // load half word x + 2
     instruction(0x15, 1, 0, CLIENT_PORT as u32), // ours: accept
-    instruction(0x06, 0, 0, 0),              // drop
+    instruction(0x06, 0, 0, 0),                  // drop
 ];
 const ACCEPT: libc::sock_filter = instruction(0x06, 0, 0, u32::MAX);
 
@@ -79,7 +79,13 @@ pub(crate) fn remove_default_route(socket: &impl AsFd, name: &str, router: Ipv4A
 }
 
 /// To a host, or to everywhere when `to` is unspecified; over a router, or directly.
-fn route(socket: &impl AsFd, operation: libc::Ioctl, name: &str, to: Ipv4Addr, over: Option<Ipv4Addr>) -> io::Result<()> {
+fn route(
+    socket: &impl AsFd,
+    operation: libc::Ioctl,
+    name: &str,
+    to: Ipv4Addr,
+    over: Option<Ipv4Addr>,
+) -> io::Result<()> {
     let mut device: Vec<libc::c_char> = name.bytes().map(|byte| byte as libc::c_char).collect();
     device.push(0);
     // SAFETY: rtentry is plain data, for which zero is valid.

@@ -51,6 +51,20 @@ pub(crate) fn start() -> Result<Start, String> {
     Ok(Start { clock, pid_1: pid_1.map(|micros| clock + micros * 1000) })
 }
 
+/// The kernel's log, each line with the time of its own clock in microseconds.
+pub(crate) fn log() -> Vec<String> {
+    let Ok(mut log) = OpenOptions::new().read(true).custom_flags(NONBLOCK).open("/dev/kmsg") else { return Vec::new() };
+    let mut record = [0; RECORD];
+    let mut lines = Vec::new();
+    while let Ok(length) = log.read(&mut record) {
+        let text = String::from_utf8_lossy(&record[..length]);
+        if let Some((micros, message)) = parse(&text) {
+            lines.push(format!("{micros} {}", message.trim_end()));
+        }
+    }
+    lines
+}
+
 /// Microseconds and text of a record: `6,339,5140900,-;text`, Documentation/ABI/testing/dev-kmsg.
 fn parse(record: &str) -> Option<(u64, &str)> {
     let (prefix, message) = record.split_once(';')?;

@@ -4,11 +4,14 @@
 //! `hull-bench-probe [PROGRAM [ARGUMENT...]]`: what to do comes from `bench.mode=` on the kernel's command line, and the
 //! program, when given, is how this system is switched off.
 //!
+//! With `bench.profile=1` it also says what each cgroup's processes have used of the processor, and repeats the kernel's log.
+//!
 //! Output, one `hull-bench NAME VALUE` a line: moments as ticks of the time-stamp counter, sizes in KiB. The same program does
 //! the same in every system that is compared, and prints only when everything has been measured.
 
 mod http;
 mod kernel;
+mod profile;
 mod sys;
 
 use std::fmt::Display;
@@ -119,6 +122,9 @@ fn measure(mode: &Mode, port: &mut File, begun: u64, off: &[String]) -> Result<(
         if let Some(kib) = kernel::kib(path, key) {
             say(port, name, kib);
         }
+    }
+    if kernel::option("bench.profile").is_some() {
+        profile::say(|name, value| say(port, name, value));
     }
     match mode {
         Mode::Boot | Mode::Value | Mode::Trial => say(port, "end", "measured"),

@@ -62,7 +62,11 @@ fn say_what_is_missing(ports: &[Port], report: &Report, said: &mut String) {
     };
     if what != *said && ports.iter().all(|port| port.lease.is_none()) {
         println!("{what}");
-        if names.is_empty() { report.ready(&what) } else { report.waiting(&what) }
+        if names.is_empty() {
+            report.ready(&what)
+        } else {
+            report.waiting(&what)
+        }
         *said = what;
     }
 }
@@ -160,7 +164,8 @@ impl Port {
         }
         netdev::set_address(control, &self.name, lease.address, lease.prefix)?;
         let routed = lease.router.map_or(Ok(()), |router| netdev::add_default_route(control, &self.name, router));
-        report.configured(&self.name, Some(Configured { address: lease.address, prefix: lease.prefix, dns: lease.dns }));
+        report
+            .configured(&self.name, Some(Configured { address: lease.address, prefix: lease.prefix, dns: lease.dns }));
         routed
     }
 

@@ -89,7 +89,8 @@ fn set_static(control: &OwnedFd, fixed: &Static) -> Result<(), Trouble> {
     let name = fixed.interface.as_str();
     let say = |operation, error| Trouble::new(operation, name, error, "check hull.net on the kernel command line");
     netdev::bring_up(control, name).map_err(|error| say("bring up", error))?;
-    netdev::set_address(control, name, fixed.address, fixed.prefix).map_err(|error| say("set the address of", error))?;
+    netdev::set_address(control, name, fixed.address, fixed.prefix)
+        .map_err(|error| say("set the address of", error))?;
     match fixed.gateway {
         Some(router) => {
             netdev::add_default_route(control, name, router).map_err(|error| say("set the default route over", error))

@@ -85,7 +85,10 @@ impl Report {
         }
         let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
         let temporary = format!("{RESOLV_CONF}.new");
-        complain(Path::new(RESOLV_CONF), fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, RESOLV_CONF)));
+        complain(
+            Path::new(RESOLV_CONF),
+            fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, RESOLV_CONF)),
+        );
     }
 }
 
