@@ -6,6 +6,7 @@
 //! Invariant: no `unsafe`, no I/O, no clock, no randomness in this crate.
 #![forbid(unsafe_code)]
 
+pub mod choice;
 pub mod cmdline;
 pub mod control;
 pub mod dhcp;
