@@ -88,6 +88,7 @@ async fn run() -> Result<(), Refusal> {
         images: Arc::clone(&images),
         events: events.clone(),
         reported: String::new(),
+        endpoint: spec::endpoint(&environment("HULL_KV_LISTEN", spec::STORE_ADDRESS)),
         store: Store::Unread,
     };
     let (setting, value) = FIRST_FREE_PORT;
@@ -137,6 +138,8 @@ struct Launcher {
     events: Sender<Event>,
     /// What was last said of health, so that it is said once.
     reported: String,
+    /// Where containers find the store.
+    endpoint: String,
     store: Store,
 }
 
@@ -252,8 +255,9 @@ impl Launcher {
     /// Unpacks on a thread of its own: the loop goes on meanwhile.
     fn prepare(&self, name: String, declaration: Declaration) {
         let (images, events) = (Arc::clone(&self.images), self.events.clone());
+        let store = self.endpoint.clone();
         tokio::task::spawn_blocking(move || {
-            let event = match prepare(&images, &name, &declaration) {
+            let event = match prepare(&images, &name, &declaration, &store) {
                 Ok(start) => Event::Prepared(Box::new(start)),
                 Err(refusal) => Event::NotPrepared(name, refusal.to_string()),
             };
@@ -375,7 +379,7 @@ impl Launcher {
 }
 
 /// Finds the image, unpacks it, and writes the runtime specification.
-fn prepare(images: &Images, name: &str, declaration: &Declaration) -> Result<Start, Refusal> {
+fn prepare(images: &Images, name: &str, declaration: &Declaration, store: &str) -> Result<Start, Refusal> {
     let image = images.find(&declaration.image)?;
     let lower = images.layers(&image)?;
     let refuse = |cause: String| Refusal {
@@ -384,7 +388,7 @@ fn prepare(images: &Images, name: &str, declaration: &Declaration) -> Result<Sta
         cause,
         remedy: "change its declaration or its image".into(),
     };
-    let spec = spec::build(name, &image.defaults, declaration).map_err(|error| refuse(error.to_string()))?;
+    let spec = spec::build(name, &image.defaults, declaration, store).map_err(|error| refuse(error.to_string()))?;
     Ok(Start {
         name: name.to_owned(),
         spec,

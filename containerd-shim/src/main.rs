@@ -1,6 +1,7 @@
 //! `hull-launcher`: runs the containers that are declared in the store and on the command line.
 
 mod cgroup;
+mod changes;
 mod clock;
 mod containers;
 mod declared;
@@ -26,6 +27,7 @@ hull-launcher: runs the containers declared under /hull/containers/ in the store
 Started by PID 1 without arguments; `monitor NAME` is what it starts for each container. Its environment:
   HULL_RUN        NAME=IMAGE or IMAGE, separated by commas: containers that run whatever the store says
   HULL_KV         the store [default: /run/hull/kv.sock]
+  HULL_KV_LISTEN  the address that the store listens on, for containers [default: 127.0.0.1:2379]
   HULL_NODE_NAME  this node's name, under /hull/nodes/
   NOTIFY_SOCKET   where readiness and health are reported, sd_notify(3)
 ";

@@ -5,9 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::sys::readiness;
+use crate::changes::Changes;
 use hull_oci_core::spec::RESOLV_CONF as SHARED;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 /// The folder of the node's own list.
 const FOLDER: &str = "/run/hull";
@@ -40,17 +39,9 @@ pub(crate) async fn follow() {
 }
 
 async fn watch() -> io::Result<()> {
-    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&watch, FOLDER, WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE)?;
-    let watch = readiness::watch(watch)?;
-    share();
+    let changes = Changes::of(Path::new(FOLDER))?;
     loop {
-        let mut ready = watch.readable().await?;
-        // What happened makes no difference: the file is read again.
-        match rustix::io::read(watch.get_ref(), &mut [0; 4096]) {
-            Ok(_) => share(),
-            Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-            Err(error) => return Err(error.into()),
-        }
+        share();
+        changes.next().await?;
     }
 }

@@ -13,13 +13,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
+use crate::changes::Changes;
 use crate::containers::log_path;
 use crate::images::{Images, Progress};
 use crate::launcher::Event;
 use crate::logs::Follower;
+use crate::record::folder;
 
-/// How often a follower of a log looks for more.
-const FOLLOW_PERIOD: Duration = Duration::from_millis(200);
+/// Wait after a caller could not be taken on, for want of descriptors most likely.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Progress is told every so many bytes.
 const PROGRESS_STEP: u64 = 1 << 20;
@@ -54,7 +56,7 @@ pub(crate) fn listen(images: &Arc<Images>, events: &Sender<Event>) -> Result<(),
                 }
                 Err(error) => {
                     eprintln!("accept on {SOCKET}: {error}");
-                    tokio::time::sleep(FOLLOW_PERIOD).await;
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
                 }
             }
         }
@@ -120,6 +122,8 @@ async fn logs(stream: &mut BufReader<UnixStream>, name: &str, follow: Follow) ->
     if !path.exists() {
         return Ok(Err(missing("it has written nothing, or does not exist".into())));
     }
+    // Before the first look, so that nothing falls in between.
+    let changes = Changes::of(&folder(name))?;
     let mut follower = Follower::open(&path);
     loop {
         while let Some(text) = follower.next()? {
@@ -128,7 +132,11 @@ async fn logs(stream: &mut BufReader<UnixStream>, name: &str, follow: Follow) ->
         if follow == Follow::UntilNow {
             return Ok(Ok(()));
         }
-        tokio::time::sleep(FOLLOW_PERIOD).await;
+        tokio::select! {
+            changed = changes.next() => changed?,
+            // A caller says nothing after its request: this is its end.
+            _ = stream.fill_buf() => return Ok(Ok(())),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -37,8 +38,8 @@ const OPEN_FILES: u64 = 65_536;
 /// Search path of an image that sets none.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where a container finds the store, when the node does not say otherwise.
-pub const ETCD_ENDPOINTS: &str = "http://127.0.0.1:2379";
+/// Where the store listens when the node does not say.
+pub const STORE_ADDRESS: &str = "127.0.0.1:2379";
 
 /// The store's socket, on the node and in each container.
 pub const STORE_SOCKET: &str = "/run/hull/kv.sock";
@@ -129,11 +130,20 @@ impl From<OciSpecError> for Refused {
     }
 }
 
-/// Writes the specification. The ids of its user namespace are left open, see [`map_ids`]; a user by name is, too, see [`resolve_user`].
+/// Where a container finds the store that listens on `listen`: on every address means on this node's own, too.
+pub fn endpoint(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+        Ok(address) => format!("http://{address}"),
+        Err(_) => format!("http://{STORE_ADDRESS}"),
+    }
+}
+
+/// Writes the specification of a container that finds the store at `store`, see [`endpoint`]. The ids of its user namespace are left open, see [`map_ids`]; a user by name is, too, see [`resolve_user`].
 ///
 /// # Errors
 /// The image or the declaration does not say what is needed.
-pub fn build(name: &str, image: &Defaults, declaration: &Declaration) -> Result<Spec, Refused> {
+pub fn build(name: &str, image: &Defaults, declaration: &Declaration, store: &str) -> Result<Spec, Refused> {
     let linux = LinuxBuilder::default()
         .cgroups_path(format!("{CGROUP}{name}"))
         .namespaces(namespaces()?)
@@ -146,7 +156,7 @@ pub fn build(name: &str, image: &Defaults, declaration: &Declaration) -> Result<
         .version(VERSION)
         .root(RootBuilder::default().path("rootfs").readonly(declaration.read_only).build()?)
         .hostname(name)
-        .process(process(name, image, declaration)?)
+        .process(process(name, image, declaration, store)?)
         .mounts(mounts(declaration)?)
         .annotations(HashMap::from([("org.opencontainers.image.ref.name".to_owned(), declaration.image.clone())]))
         .linux(linux);
@@ -235,7 +245,7 @@ pub fn resolve_user(spec: &mut Spec, passwd: &str, group: &str) -> Result<(), Re
     Ok(())
 }
 
-fn process(name: &str, image: &Defaults, declaration: &Declaration) -> Result<Process, Refused> {
+fn process(name: &str, image: &Defaults, declaration: &Declaration, store: &str) -> Result<Process, Refused> {
     let arguments = arguments(image, declaration);
     if arguments.first().is_none_or(String::is_empty) {
         return Err(Refused::NoProgram);
@@ -258,7 +268,7 @@ fn process(name: &str, image: &Defaults, declaration: &Declaration) -> Result<Pr
         .terminal(false)
         .user(user(&image.user)?)
         .args(arguments)
-        .env(environment(name, image, declaration))
+        .env(environment(name, image, declaration, store))
         .cwd(directory)
         .capabilities(capabilities)
         .rlimits(vec![files])
@@ -278,11 +288,11 @@ fn arguments(image: &Defaults, declaration: &Declaration) -> Vec<String> {
 }
 
 /// Hull's variables, then the image's, then the declaration's; the later one of a name holds.
-fn environment(name: &str, image: &Defaults, declaration: &Declaration) -> Vec<String> {
+fn environment(name: &str, image: &Defaults, declaration: &Declaration, store: &str) -> Vec<String> {
     let own = [
         PATH.to_owned(),
         format!("HOSTNAME={name}"),
-        format!("ETCD_ENDPOINTS={ETCD_ENDPOINTS}"),
+        format!("ETCD_ENDPOINTS={store}"),
         format!("HULL_KV={STORE_SOCKET}"),
     ];
     let declared = declaration.env.iter().map(|(key, value)| format!("{key}={value}"));
@@ -381,13 +391,13 @@ mod tests {
     }
 
     fn arguments_of(declaration: &Declaration) -> Vec<String> {
-        let spec = build("web", &image(), declaration).unwrap();
+        let spec = build("web", &image(), declaration, "http://127.0.0.1:2379").unwrap();
         spec.process().as_ref().unwrap().args().clone().unwrap()
     }
 
     #[test]
     fn a_container_is_unprivileged_unless_it_asks() {
-        let spec = build("web", &image(), &Declaration::of_image("hello")).unwrap();
+        let spec = build("web", &image(), &Declaration::of_image("hello"), "http://127.0.0.1:2379").unwrap();
         let process = spec.process().as_ref().unwrap();
         assert_eq!(process.no_new_privileges(), Some(true));
         let held = process.capabilities().as_ref().unwrap().bounding().clone().unwrap();
@@ -416,7 +426,7 @@ mod tests {
         image.environment = vec!["PATH=/bin".into(), "A=image".into()];
         let mut declaration = Declaration::of_image("hello");
         declaration.env.insert("A".into(), "declared".into());
-        let spec = build("web", &image, &declaration).unwrap();
+        let spec = build("web", &image, &declaration, "http://127.0.0.1:2379").unwrap();
         let env = spec.process().as_ref().unwrap().env().clone().unwrap();
         assert!(env.contains(&"PATH=/bin".to_owned()) && env.contains(&"A=declared".to_owned()));
         assert!(env.iter().any(|variable| variable.starts_with("ETCD_ENDPOINTS=http://")));
@@ -424,10 +434,18 @@ mod tests {
     }
 
     #[test]
+    fn a_container_finds_the_store_where_it_listens() {
+        assert_eq!(endpoint("0.0.0.0:2379"), "http://127.0.0.1:2379");
+        assert_eq!(endpoint("[::]:99"), "http://127.0.0.1:99");
+        assert_eq!(endpoint("10.0.0.5:2379"), "http://10.0.0.5:2379");
+        assert_eq!(endpoint(""), "http://127.0.0.1:2379");
+    }
+
+    #[test]
     fn limits_become_those_of_the_specification() {
         let mut declaration = Declaration::of_image("hello");
         (declaration.memory, declaration.cpu, declaration.pids) = (Some("64M".into()), Some(0.5), Some(7));
-        let spec = build("web", &image(), &declaration).unwrap();
+        let spec = build("web", &image(), &declaration, "http://127.0.0.1:2379").unwrap();
         let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
         assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(64 << 20));
         assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(50_000));
@@ -439,8 +457,13 @@ mod tests {
         let passwd = "root:x:0:0::/:/bin/sh\nwww:x:33:34::/var/www:/bin/false\n";
         let group = "www:x:34:\nlog:x:4:syslog,www\nstaff:x:50:\n";
         let ids = |text: &str| {
-            let mut spec =
-                build("web", &Defaults { user: text.into(), ..image() }, &Declaration::of_image("a")).unwrap();
+            let mut spec = build(
+                "web",
+                &Defaults { user: text.into(), ..image() },
+                &Declaration::of_image("a"),
+                "http://127.0.0.1:2379",
+            )
+            .unwrap();
             resolve_user(&mut spec, passwd, group)?;
             let user = spec.process().as_ref().unwrap().user().clone();
             Ok((user.uid(), user.gid(), user.additional_gids().clone().unwrap_or_default()))
@@ -469,7 +492,7 @@ mod tests {
 
     #[test]
     fn an_image_without_a_program_needs_a_command() {
-        let refused = build("web", &Defaults::default(), &Declaration::of_image("data"));
+        let refused = build("web", &Defaults::default(), &Declaration::of_image("data"), "http://127.0.0.1:2379");
         assert_eq!(refused, Err(Refused::NoProgram));
     }
 }

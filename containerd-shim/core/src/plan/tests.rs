@@ -13,7 +13,7 @@ fn facts() -> Facts {
 
 fn specification(declaration: &Declaration) -> Spec {
     let image = Defaults { entrypoint: vec!["/hello".into()], ..Defaults::default() };
-    let mut spec = spec::build("web", &image, declaration).unwrap();
+    let mut spec = spec::build("web", &image, declaration, "http://127.0.0.1:2379").unwrap();
     spec::map_ids(&mut spec, 131_072).unwrap();
     spec
 }
