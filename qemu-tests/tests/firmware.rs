@@ -28,7 +28,7 @@ fn a_swap_is_kept_over_a_power_cycle_by_firmware() {
     node.store().put("/k", "v").expect("put into the store");
     node.must(&format!("hullctl update stage {release}"));
     node.vm.type_line("hullctl update swap");
-    node.vm.expect("PID 1 stops everything");
+    node.vm.expect("everything is stopped and flushed");
     node.expect_shell_within(SWAP);
     eventually("the trial passes", EVENTUALLY, || {
         let status = node.status();
@@ -48,7 +48,7 @@ fn a_bad_release_ends_on_the_old_slot_by_firmware_too() {
     let mut node = boot(&disk, &[Alarm::KernelPanic]);
     node.must(&format!("hullctl update stage {release}"));
     node.vm.type_line("hullctl update swap");
-    node.vm.expect("PID 1 stops everything");
+    node.vm.expect("everything is stopped and flushed");
     node.expect_shell_within(SWAP);
     node.wait_store_within(SWAP);
     let status = node.status();

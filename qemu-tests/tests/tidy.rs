@@ -27,7 +27,10 @@ const IN_THE_IMAGE: &[&str] = &[
 /// What a core may not say: I/O, clocks, randomness, the environment.
 const IMPURE: &[&str] = &[
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
     "std::env",
     "std::process",
     "std::thread",

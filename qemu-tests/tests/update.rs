@@ -24,7 +24,7 @@ fn slot(node: &mut Node, slot: Slot) -> serde_json::Value {
 /// Swaps, and waits for the shell and the store of whatever comes up.
 fn swap(node: &mut Node) {
     node.vm.type_line("hullctl update swap");
-    node.vm.expect("PID 1 stops everything");
+    node.vm.expect("everything is stopped and flushed");
     node.expect_shell_within(SWAP);
     node.wait_store_within(SWAP);
 }
@@ -60,7 +60,7 @@ fn a_release_that_must_not_be_staged_is_refused_by_name_and_nothing_changes() {
     let mut node = boot(&disk, &[]);
     let before = node.must("hullctl update status -o json");
     for (kind, word) in
-        [(ReleaseKind::WrongSignature, "sign"), (ReleaseKind::ChangedRoot, "root.img"), (ReleaseKind::TooOld, "floor")]
+        [(ReleaseKind::WrongSignature, "sign"), (ReleaseKind::ChangedRoot, "root.img"), (ReleaseKind::TooOld, "older than 0.1.0")]
     {
         let release = make_release(kind);
         let shell = node.shell(&format!("hullctl update stage {release}"));
@@ -82,7 +82,7 @@ fn ends_on_the_old_slot(kind: ReleaseKind, tolerated: &[Alarm]) {
     node.store().put("/k", "v").expect("put into the store");
     node.must(&format!("hullctl update stage {release}"));
     node.vm.type_line("hullctl update swap");
-    node.vm.expect("PID 1 stops everything");
+    node.vm.expect("everything is stopped and flushed");
     eventually("the node is back on the old slot", SWAP, || {
         node.expect_shell_within(SWAP);
         let shell = node.shell("hullctl status -o json | grep '\"slot\": \"a\"'");
