@@ -113,6 +113,20 @@ impl Node {
         self.vm.expect_within(r"(?m)^\S* ?# $", deadline);
     }
 
+    /// Types a command that ends this boot, and waits until everything is stopped.
+    pub fn end_with(&mut self, command: &str) {
+        self.vm.type_line(command);
+        self.vm.expect("everything is stopped and flushed");
+    }
+
+    /// Waits until `version` is up on `slot`, says so on the console, and has a shell there.
+    pub fn expect_up(&mut self, version: &str, slot: Slot, deadline: Duration) {
+        let version = version.replace('.', r"\.");
+        self.vm.expect_within(&format!(r"Hull {version} +\S+\s+slot +{} ", slot.letter()), deadline);
+        self.vm.type_line("");
+        self.expect_shell();
+    }
+
     /// Runs a command at the node's shell.
     pub fn shell(&mut self, command: &str) -> Shell {
         self.vm.shell(command)

@@ -59,9 +59,11 @@ fn a_release_that_must_not_be_staged_is_refused_by_name_and_nothing_changes() {
     let disk = Node::disk();
     let mut node = boot(&disk, &[]);
     let before = node.must("hullctl update status -o json");
-    for (kind, word) in
-        [(ReleaseKind::WrongSignature, "sign"), (ReleaseKind::ChangedRoot, "root.img"), (ReleaseKind::TooOld, "older than 0.1.0")]
-    {
+    for (kind, word) in [
+        (ReleaseKind::WrongSignature, "sign"),
+        (ReleaseKind::ChangedRoot, "root.img"),
+        (ReleaseKind::TooOld, "older than 0.1.0"),
+    ] {
         let release = make_release(kind);
         let shell = node.shell(&format!("hullctl update stage {release}"));
         assert_eq!(shell.status, 1, "{kind:?}: {}", shell.output);
