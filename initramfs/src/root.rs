@@ -91,7 +91,8 @@ impl Tree {
             self.folder.path().as_os_str(),
         ])?;
         let mut bytes = fs::read(&erofs)?;
-        bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
+        // Two blocks at least: the tree over a single one has no block of its own.
+        bytes.resize(bytes.len().next_multiple_of(BLOCK as usize).max(2 * BLOCK as usize), 0);
         append_verity(bytes, work.path())
     }
 }
