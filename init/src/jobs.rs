@@ -11,7 +11,8 @@ use hull_init_core::shutdown::Goal;
 use hull_init_core::supervisor::{Ending, Millis};
 use rustix::process::Pid;
 
-use crate::pid1::{How, Pid1};
+use crate::children::How;
+use crate::pid1::Pid1;
 use crate::sys::process::Child;
 use crate::table::LogPipe;
 

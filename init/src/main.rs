@@ -5,6 +5,7 @@ mod banner;
 mod boot;
 mod cgroups;
 mod child;
+mod children;
 mod console;
 mod disk;
 mod ending;

@@ -14,6 +14,7 @@ pub mod firmware;
 pub mod gpt;
 pub mod health;
 pub mod hop;
+mod keys;
 pub mod limits;
 pub mod log_ring;
 pub mod manifest;
