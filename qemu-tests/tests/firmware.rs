@@ -1,6 +1,6 @@
 //! The same choice of slot when UEFI firmware starts the machine from its disk.
 
-use hull_qemu_tests::{Alarm, Disk, EVENTUALLY, NEWER, Node, ReleaseKind, SWAP, eventually, make_release};
+use hull_qemu_tests::{Alarm, Disk, EVENTUALLY, NEWER, Node, ReleaseKind, SWAP, Slot, eventually, make_release};
 
 fn boot(disk: &Disk, tolerated: &[Alarm]) -> Node {
     let machine = Node::firmware(disk);
@@ -27,9 +27,8 @@ fn a_swap_is_kept_over_a_power_cycle_by_firmware() {
     let mut node = boot(&disk, &[]);
     node.store().put("/k", "v").expect("put into the store");
     node.must(&format!("hullctl update stage {release}"));
-    node.vm.type_line("hullctl update swap");
-    node.vm.expect("everything is stopped and flushed");
-    node.expect_shell_within(SWAP);
+    node.end_with("hullctl update swap");
+    node.expect_up(NEWER, Slot::B, SWAP);
     eventually("the trial passes", EVENTUALLY, || {
         let status = node.status();
         if status["trial"]["state"] == "good" { Ok(()) } else { Err(status["trial"].clone()) }
@@ -47,9 +46,8 @@ fn a_bad_release_ends_on_the_old_slot_by_firmware_too() {
     let disk = Node::disk();
     let mut node = boot(&disk, &[Alarm::KernelPanic]);
     node.must(&format!("hullctl update stage {release}"));
-    node.vm.type_line("hullctl update swap");
-    node.vm.expect("everything is stopped and flushed");
-    node.expect_shell_within(SWAP);
+    node.end_with("hullctl update swap");
+    node.expect_up("0.1.0", Slot::A, SWAP);
     node.wait_store_within(SWAP);
     let status = node.status();
     assert_eq!(status["slot"], "a", "{status:#}");

@@ -1,6 +1,6 @@
 //! Orderly ends: power button, verbs, and what a restart finds.
 
-use hull_qemu_tests::{EXPECT, Node};
+use hull_qemu_tests::{EXPECT, Node, Slot};
 
 #[test]
 fn the_power_button_stops_everything_in_order_and_switches_off() {
@@ -29,9 +29,8 @@ fn hullctl_reboot_comes_back_with_everything() {
     let disk = Node::disk();
     let mut node = Node::boot(&disk, "hull.run=hello");
     node.store().put("/k", "v").expect("put into the store");
-    node.vm.type_line("hullctl reboot");
-    node.vm.expect("Linux version|PID 1|hull");
-    node.expect_shell();
+    node.end_with("hullctl reboot");
+    node.expect_up("0.1.0", Slot::A, EXPECT);
     node.wait_store();
     assert_eq!(node.store().get("/k").expect("get from the store").as_deref(), Some("v"));
     node.wait_hello("");

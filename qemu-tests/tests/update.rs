@@ -21,14 +21,6 @@ fn slot(node: &mut Node, slot: Slot) -> serde_json::Value {
     found.cloned().unwrap_or_else(|| panic!("slot {}: {status:#}", slot.letter()))
 }
 
-/// Swaps, and waits for the shell and the store of whatever comes up.
-fn swap(node: &mut Node) {
-    node.vm.type_line("hullctl update swap");
-    node.vm.expect("everything is stopped and flushed");
-    node.expect_shell_within(SWAP);
-    node.wait_store_within(SWAP);
-}
-
 #[test]
 fn a_good_release_passes_its_trial_and_keeps_data_and_container() {
     let release = make_release(ReleaseKind::Newer);
@@ -37,7 +29,8 @@ fn a_good_release_passes_its_trial_and_keeps_data_and_container() {
     node.store().put("/config/hello/greeting", "kept").expect("put into the store");
     node.must(&format!("hullctl update stage {release}"));
     assert_eq!(slot(&mut node, Slot::B)["state"], "staged");
-    swap(&mut node);
+    node.end_with("hullctl update swap");
+    node.expect_up(NEWER, Slot::B, SWAP);
     eventually("the trial passes", EVENTUALLY, || {
         let state = slot(&mut node, Slot::B)["state"].clone();
         if state == "good" { Ok(()) } else { Err(state) }
@@ -83,13 +76,8 @@ fn ends_on_the_old_slot(kind: ReleaseKind, tolerated: &[Alarm]) {
     let mut node = boot(&disk, tolerated);
     node.store().put("/k", "v").expect("put into the store");
     node.must(&format!("hullctl update stage {release}"));
-    node.vm.type_line("hullctl update swap");
-    node.vm.expect("everything is stopped and flushed");
-    eventually("the node is back on the old slot", SWAP, || {
-        node.expect_shell_within(SWAP);
-        let shell = node.shell("hullctl status -o json | grep '\"slot\": \"a\"'");
-        if shell.status == 0 { Ok(()) } else { Err(shell.output) }
-    });
+    node.end_with("hullctl update swap");
+    node.expect_up("0.1.0", Slot::A, SWAP);
     node.wait_store();
     let bad = slot(&mut node, Slot::B);
     assert_eq!(bad["state"], "bad", "{bad}");
