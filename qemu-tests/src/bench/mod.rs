@@ -15,7 +15,7 @@ mod report;
 use comparison::{Debian, Init, Root};
 use host::Host;
 use hull::Hull;
-use limits::{MEMORY, MEMORY_FOR_ALL, RUNS};
+use limits::{MEMORY, MEMORY_FOR_ALL, runs};
 use machine::{Machine, Waiting};
 use marks::{Missing, Start, Swap};
 use std::path::{Path, PathBuf};
@@ -112,7 +112,8 @@ fn measure(paths: &Paths) -> Results {
     ));
     let mut fresh = Runs::default();
     let mut swaps = Vec::new();
-    for seed in 1..=RUNS {
+    for seed in 1..=runs() {
+        eprintln!("==> bench: run {seed} of {}", runs());
         let (from_memory, from_disk) = (Machine { seed, ..from_memory.clone() }, Machine { seed, ..from_disk.clone() });
         memory.hull.add("hull from memory", seed, Ok(hull.in_memory(&from_memory)));
         let compared = |init, root, like: &Machine| {
@@ -144,9 +145,9 @@ fn swap(hull: &Hull, disk: &Path, seed: u64, settling: &Result<(), Missing>, lik
     let swap = hull.swap(disk, like);
     match &swap {
         Ok(swap) => {
-            eprintln!("    {seed}/{RUNS} swap: {:.4} s without a store", (swap.new.store - swap.last) as f64 / 1e9)
+            eprintln!("    {seed} swap: {:.4} s without a store", (swap.new.store - swap.last) as f64 / 1e9)
         }
-        Err(Missing(reason)) => eprintln!("    {seed}/{RUNS} swap: {reason}"),
+        Err(Missing(reason)) => eprintln!("    {seed} swap: {reason}"),
     }
     swap
 }
@@ -159,11 +160,11 @@ impl Runs {
             Ok(start) => {
                 let example = start.example.map_or_else(|| "never".into(), |example| shown(example - start.pid_1));
                 eprintln!(
-                    "    {seed}/{RUNS} {name}: after PID 1: store {}, container {example}",
+                    "    {seed} {name}: after PID 1: store {}, container {example}",
                     shown(start.store - start.pid_1)
                 );
             }
-            Err(Missing(reason)) => eprintln!("    {seed}/{RUNS} {name}: {reason}"),
+            Err(Missing(reason)) => eprintln!("    {seed} {name}: {reason}"),
         }
         self.0.push(start);
     }

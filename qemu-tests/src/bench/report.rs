@@ -1,6 +1,6 @@
 //! Writes docs/benchmarks.md from what was measured; what is missing is written as missing.
 
-use super::limits::{MEMORY, MEMORY_FOR_ALL, RUNS, SMALL_MEMORY, target};
+use super::limits::{MEMORY, MEMORY_FOR_ALL, SMALL_MEMORY, runs, target};
 use super::marks::{Missing, Spread, Start, Swap};
 use super::{Place, Results, Runs};
 use std::fmt::Write;
@@ -50,7 +50,7 @@ fn write_all(text: &mut String, results: &Results) -> std::fmt::Result {
     place(text, &results.disk)?;
     fresh(text, results)?;
     swaps(text, results)?;
-    writeln!(text, "{}", METHOD.replace("{RUNS}", &RUNS.to_string()))?;
+    writeln!(text, "{}", METHOD.replace("{RUNS}", &runs().to_string()))?;
     match &results.packages {
         Ok(packages) => writeln!(text, "Compared packages: {packages}."),
         Err(Missing(reason)) => writeln!(text, "The systems compared are missing: {reason}."),
@@ -66,7 +66,8 @@ fn head(text: &mut String, results: &Results) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "on any host. Each number is the median of {RUNS} runs, with the least and the most in brackets.\n"
+        "on any host. Each number is the median of {} runs, with the least and the most in brackets.\n",
+        runs()
     )?;
     writeln!(text, "| measured with | |\n|---|---|")?;
     writeln!(text, "| processor | {} ({} cores) |", host.processor, host.cores)?;
@@ -170,7 +171,8 @@ fn gap(swap: &Swap) -> u64 {
 
 fn seconds(spread: Spread) -> String {
     let of = |nanoseconds: u64| nanoseconds as f64 / 1e9;
-    let runs = if spread.runs as u64 == RUNS { String::new() } else { format!(", {} of {RUNS} runs", spread.runs) };
+    let runs =
+        if spread.runs as u64 == runs() { String::new() } else { format!(", {} of {} runs", spread.runs, runs()) };
     format!("{:.4} s ({:.4}–{:.4}{runs})", of(spread.median), of(spread.least), of(spread.most))
 }
 
