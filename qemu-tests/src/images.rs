@@ -104,10 +104,11 @@ pub(crate) fn file(name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// An empty directory below `out/test`.
-pub(crate) fn empty_directory() -> PathBuf {
+/// A root with nothing that a node needs: one file of two blocks, since a hash tree needs two.
+pub(crate) fn empty_root() -> PathBuf {
     let path = test_directory().join("empty");
-    fs::create_dir_all(&path).expect("make an empty directory");
+    fs::create_dir_all(&path).expect("make an empty root");
+    fs::write(path.join("nothing"), &pattern()[..2 * 4096]).expect("write two blocks");
     path
 }
 

@@ -1,7 +1,7 @@
 //! Releases that only tests make: newer ones, forged ones, and ones that break in each way a release can.
 
 use crate::artifacts::Artifacts;
-use crate::images::{Variant, build, empty_directory, file, programs_with, test_directory};
+use crate::images::{Variant, build, empty_root, file, programs_with, test_directory};
 use std::fs;
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ pub enum ReleaseKind {
     InitExits,
     /// Its PID 1 does nothing, for ever.
     InitHangs,
-    /// Its root verifies, and has nothing in it.
+    /// Its root verifies, and has nothing in it that a node needs.
     EmptyRoot,
     /// Its kv starts and never gets ready.
     KvNeverReady,
@@ -79,7 +79,7 @@ impl ReleaseKind {
             Self::InitExits => vec![("--init", Artifacts::find().must("bin/hullctl"))],
             // As `init` it waits for a terminal's Enter.
             Self::InitHangs => vec![("--init", "/bin/busybox".into())],
-            Self::EmptyRoot => vec![("--root-from", empty_directory())],
+            Self::EmptyRoot => vec![("--root-from", empty_root())],
             Self::KvNeverReady => vec![("--programs", programs_with("hull-kv", SLEEPER))],
         }
     }
