@@ -204,12 +204,11 @@ fn swap(port: &mut File) -> Result<(), String> {
             say(port, "last", last);
             return Ok(());
         }
-        if let Ok(Some(status)) = client.try_wait()
-            && !status.success()
-        {
-            return Err(format!("{HULLCTL} update swap: {status}"));
-        }
         thread::sleep(PAUSE);
     }
-    Err("asked for a swap, and the store never stopped".into())
+    // The node may end the client together with everything else, so how that ended says nothing unless the store goes on.
+    let _ = client.kill();
+    let output = client.wait_with_output().map_err(|error| format!("wait for {HULLCTL}: {error}"))?;
+    let errors = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " | ");
+    Err(format!("asked for a swap, and the store never stopped; {HULLCTL}: {}: {errors}", output.status))
 }
