@@ -108,7 +108,7 @@ pub(crate) fn search_again(pid1: &mut Pid1) {
 
 /// Opens the root, mounts the state, enters, and does what comes then.
 fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
-    let RootChoice { root, notes, system } = match disk::open_root(&pid1.config, wait) {
+    let RootChoice { root, notes } = match disk::open_root(&pid1.config, wait) {
         Ok(choice) => choice,
         Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(Rootless::NotFound(reason)),
     };
@@ -116,7 +116,7 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
         pid1.remark(format_args!("{note}"));
     }
     let (device, running) = take_choice(pid1, root);
-    state(pid1, &running, system);
+    state(pid1, &running);
     crate::trial::look_back(pid1, &running);
     if let Err(trouble) = enter(&device) {
         if let Trial::Running { slot, .. } = pid1.node.trial {
@@ -271,12 +271,12 @@ fn keep_boot_files() -> Result<(), Trouble> {
 }
 
 /// Mounts /var: the state partition, or memory.
-fn state(pid1: &mut Pid1, running: &RunningRoot, system: Option<disk::table::Disk>) {
+fn state(pid1: &mut Pid1, running: &RunningRoot) {
     let wish = pid1.config.state();
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let found = match (wish, running) {
         (StateWish::Memory, _) | (_, RunningRoot::Embedded { .. } | RunningRoot::Missing { .. }) => Ok(State::Memory),
-        (StateWish::Disk, RunningRoot::Slot { .. }) => state_on_disk(pid1, flags, system).map(|()| State::Disk),
+        (StateWish::Disk, RunningRoot::Slot { .. }) => state_on_disk(pid1, flags).map(|()| State::Disk),
     };
     pid1.node.state = found.unwrap_or_else(|reason| {
         pid1.note(format_args!(
@@ -296,8 +296,8 @@ fn state(pid1: &mut Pid1, running: &RunningRoot, system: Option<disk::table::Dis
     }
 }
 
-fn state_on_disk(pid1: &mut Pid1, flags: MountFlags, system: Option<disk::table::Disk>) -> Result<(), String> {
-    let found = disk::grow_and_find_state(system)?;
+fn state_on_disk(pid1: &mut Pid1, flags: MountFlags) -> Result<(), String> {
+    let found = disk::grow_and_find_state()?;
     for note in &found.notes {
         pid1.remark(format_args!("{note}"));
     }
