@@ -17,7 +17,7 @@ mod sys;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -177,6 +177,16 @@ fn run<S: AsRef<std::ffi::OsStr>>(program: &str, arguments: &[S]) -> Result<Stri
     if output.status.success() { Ok(text) } else { Err(format!("{program}: {}: {text}", output.status)) }
 }
 
+fn ask_for_swap() -> Result<Child, String> {
+    Command::new(HULLCTL)
+        .args(["update", "swap"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("start {HULLCTL}: {error}"))
+}
+
 /// Stages and swaps, and asks the store until it stops. The line `last` is the last thing this system says.
 fn swap(port: &mut File) -> Result<(), String> {
     let stopping = Arc::new(AtomicBool::new(false));
@@ -184,13 +194,7 @@ fn swap(port: &mut File) -> Result<(), String> {
         .map_err(|error| format!("catch SIGTERM: {error}"))?;
     run(HULLCTL, &["update", "stage", RELEASE])?;
     let asked = tsc::now();
-    let mut client = Command::new(HULLCTL)
-        .args(["update", "swap"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("start {HULLCTL}: {error}"))?;
+    let mut client = ask_for_swap()?;
     let (mut last, mut silent, mut farewell) = (asked, 0, 0);
     for _ in 0..PATIENCE {
         if range_answers() {
@@ -203,6 +207,10 @@ fn swap(port: &mut File) -> Result<(), String> {
             say(port, "asked", asked);
             say(port, "last", last);
             return Ok(());
+        }
+        // A refusal while the staging is still being put away: ask again. One because the node stops changes nothing.
+        if silent == 0 && client.try_wait().is_ok_and(|status| status.is_some_and(|status| !status.success())) {
+            client = ask_for_swap()?;
         }
         thread::sleep(PAUSE);
     }
