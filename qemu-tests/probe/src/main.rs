@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How many questions are asked before giving up: ten times what the slowest system needs.
 const PATIENCE: u32 = 30_000;
 
-/// After SIGTERM the store is asked this many more times, so that its last answer is not missed when it stops after the probe.
-const FAREWELL: u32 = 20;
+/// After SIGTERM the store is asked this many more times. More would not help: the node stops the store only when the probe is gone.
+const FAREWELL: u32 = 2;
 
 /// Questions without an answer, one after the other, after which the store is taken to have stopped.
 const SILENCE: u32 = 5;

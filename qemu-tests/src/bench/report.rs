@@ -274,7 +274,8 @@ guest computes is exact here too, and what it waits for is as slow as the host's
 const SWAP: &str = "\
 A node that started before stages a second release from a folder of its host and swaps to it; the store is asked every millisecond before
 and after, and the time-stamp counter goes on over the kexec. The target is 1.5 times what the same kernel takes from its first instruction
-to PID 1 in the table above, plus what the container takes behind the store.";
+to PID 1 in the table above, plus what the container takes behind the store. Services stop one after the other, and the probe is the first of
+them: the old store answers for some 20 ms more than the probe can see, so the numbers are too long by that.";
 
 const METHOD: &str = "
 ## What each side does
