@@ -46,6 +46,7 @@ impl Pid1 {
             (Announced::Nothing, false) if self.node.patience_is_over(time) => {
                 self.show_banner(time);
                 self.node.announced = Announced::Incomplete;
+                crate::boot::hurry(crate::boot::Hurry::No);
                 self.let_state_grow();
             }
             (Announced::Incomplete, true) => {
@@ -65,6 +66,7 @@ impl Pid1 {
             self.memory = crate::sys::memory::Droppable::find(&maps);
             self.memory.give_back();
         }
+        crate::boot::hurry(crate::boot::Hurry::No);
         crate::sys::alloc::seal();
         self.let_state_grow();
     }

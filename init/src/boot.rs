@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hull_init_core::cmdline::{Config, StateWish};
+use hull_init_core::cmdline::{Config, Level, StateWish};
 use hull_init_core::control::{RunningRoot, SlotName, State, cut, line};
 use hull_init_core::manifest::Manifest;
 use hull_init_core::services::{self, StateNeed};
 use hull_init_core::supervisor::Event;
 use rustix::mount::MountFlags;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::disk::trouble::Trouble;
 use crate::disk::{self, NoRoot, Root, RootChoice};
@@ -32,13 +33,15 @@ const BEFORE_THE_ROOT: &[(&str, Step)] = &[
     ("listen on the control socket", control_socket),
 ];
 
-/// What needs the root or comes after it.
+/// What needs the root; what the services do not wait for comes after their start.
 const IN_THE_ROOT: &[(&str, Step)] = &[
-    ("share the host's files", host_share),
     ("take up the services", take_up_services),
     ("start the services", start_services),
+    ("tell what an earlier system left", look_back),
+    ("share the host's files", host_share),
     ("look for power buttons", buttons),
     ("arm the hardware watchdog", hardware_watchdog),
+    ("move PID 1 into its own control group", own_group),
 ];
 
 /// Time between two looks for a disk, in ms, as long as there is none.
@@ -56,10 +59,24 @@ pub(crate) fn boot(pid1: &mut Pid1) {
 
 fn run(pid1: &mut Pid1, steps: &[(&str, Step)]) {
     for (what, step) in steps {
-        if let Err(trouble) = step(pid1) {
-            pid1.note(format_args!("{what}: {trouble}"));
-        }
+        timed(pid1, what, |pid1| {
+            if let Err(trouble) = step(pid1) {
+                pid1.note(format_args!("{what}: {trouble}"));
+            }
+        });
     }
+}
+
+/// Does something and says at `hull.log.level=debug` how long it took.
+fn timed<T>(pid1: &mut Pid1, what: &str, step: impl FnOnce(&mut Pid1) -> T) -> T {
+    let micros = || {
+        let time = clock_gettime(ClockId::Boottime);
+        time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+    };
+    let begun = micros();
+    let done = step(pid1);
+    pid1.log.say(Level::Debug, format_args!("{what}: {} us", micros() - begun));
+    done
 }
 
 /// Why the node has no root.
@@ -108,7 +125,7 @@ pub(crate) fn search_again(pid1: &mut Pid1) {
 
 /// Opens the root, mounts the state, enters, and does what comes then.
 fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
-    let RootChoice { root, notes } = match disk::open_root(&pid1.config, wait) {
+    let RootChoice { root, notes } = match timed(pid1, "open the root", |pid1| disk::open_root(&pid1.config, wait)) {
         Ok(choice) => choice,
         Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(Rootless::NotFound(reason)),
     };
@@ -116,9 +133,9 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
         pid1.remark(format_args!("{note}"));
     }
     let (device, running) = take_choice(pid1, root);
-    state(pid1, &running);
-    crate::trial::look_back(pid1, &running);
-    if let Err(trouble) = enter(&device) {
+    timed(pid1, "mount the state", |pid1| state(pid1, &running));
+    if let Err(trouble) = timed(pid1, "enter the root", |_| enter(&device)) {
+        crate::trial::look_back(pid1, &running);
         if let Trial::Running { slot, .. } = pid1.node.trial {
             pid1.fail_trial(slot, format_args!("{trouble}"));
         }
@@ -158,10 +175,30 @@ fn take_choice(pid1: &mut Pid1, root: Root) -> (PathBuf, RunningRoot) {
     }
 }
 
+/// Whether the kernel hurries when it waits for all processors (RCU grace periods: mounts, control groups): milliseconds each in a
+/// boot, but it disturbs a running system.
+#[derive(Clone, Copy)]
+pub(crate) enum Hurry {
+    /// While nothing else runs: boot and shutdown.
+    Boot,
+    /// The node is up.
+    No,
+}
+
+/// Sets it; a kernel that cannot be told takes its time.
+pub(crate) fn hurry(hurry: Hurry) {
+    let value: &[u8] = match hurry {
+        Hurry::Boot => b"1",
+        Hurry::No => b"0",
+    };
+    let _ = crate::files::write("/sys/kernel/rcu_expedited", value);
+}
+
 fn api_file_systems(pid1: &mut Pid1) -> Result<(), Trouble> {
     for trouble in mounts::mount_api() {
         pid1.note(format_args!("{trouble}"));
     }
+    hurry(Hurry::Boot);
     Ok(())
 }
 
@@ -354,6 +391,17 @@ fn hold_back_persistent(pid1: &mut Pid1, reason: &str) {
 fn start_services(pid1: &mut Pid1) -> Result<(), Trouble> {
     pid1.step(Event::Tick);
     Ok(())
+}
+
+fn look_back(pid1: &mut Pid1) -> Result<(), Trouble> {
+    let running = pid1.node.root.clone();
+    crate::trial::look_back(pid1, &running);
+    Ok(())
+}
+
+fn own_group(_: &mut Pid1) -> Result<(), Trouble> {
+    cgroups::enter_own()
+        .map_err(|error| Trouble::new("enter", "/sys/fs/cgroup/hull.init", error, "PID 1 stays in the root group"))
 }
 
 fn buttons(pid1: &mut Pid1) -> Result<(), Trouble> {

@@ -12,15 +12,18 @@ const ROOT: &str = "/sys/fs/cgroup/";
 /// Where the launcher makes its containers' groups.
 pub(crate) const CONTAINERS: &str = "/sys/fs/cgroup/hull.containers";
 
-/// Makes the tree, moves PID 1 into its group and lets limits be set below `hull.services` and `hull.containers`.
+/// Makes the tree and lets limits be set below `hull.services` and `hull.containers`. Nothing is in the new groups yet, so that no
+/// process has to be moved, for which the kernel would wait.
 pub(crate) fn prepare() -> Result<()> {
     for name in ["hull.init", "hull.services", "hull.containers"] {
         make(&files::path(&[ROOT, name]))?;
     }
-    files::write(&files::path(&[ROOT, "hull.init/cgroup.procs"]), b"0")?;
-    enable_below("")?;
-    enable_below("hull.services/")?;
-    enable_below("hull.containers/")
+    ["", "hull.services/", "hull.containers/"].into_iter().try_for_each(enable_below)
+}
+
+/// Moves PID 1 into its own group. The kernel may wait for every processor here, and no service waits for it.
+pub(crate) fn enter_own() -> Result<()> {
+    files::write(&files::path(&[ROOT, "hull.init/cgroup.procs"]), b"0")
 }
 
 fn make(path: &str) -> Result<()> {
@@ -30,15 +33,17 @@ fn make(path: &str) -> Result<()> {
     }
 }
 
-/// Enables every controller that there is, one by one: one that refuses does not take the others along.
+/// Enables every controller that there is: all at once, or one by one if one refuses.
 fn enable_below(group: &str) -> Result<()> {
     let mut buffer = [0; 256];
     let available = files::read(&files::path(&[ROOT, group, "cgroup.controllers"]), &mut buffer)?;
     let control = files::path(&[ROOT, group, "cgroup.subtree_control"]);
-    for name in available.split(|byte| byte.is_ascii_whitespace()).filter(|name| !name.is_empty()) {
-        let mut word: String<32> = String::new();
-        let text = core::str::from_utf8(name).unwrap_or("");
-        if word.push('+').is_ok() && word.push_str(text).is_ok() {
+    let mut all: String<300> = String::new();
+    for name in core::str::from_utf8(available).unwrap_or("").split_ascii_whitespace() {
+        let _ = core::fmt::write(&mut all, format_args!("+{name} ")); // as long as what was read, and a sign each
+    }
+    if files::write(&control, all.as_bytes()).is_err() {
+        for word in all.split_ascii_whitespace() {
             let _ = files::write(&control, word.as_bytes()); // whoever needs this one finds out
         }
     }

@@ -18,6 +18,7 @@ impl Pid1 {
             return;
         }
         crate::sys::alloc::unseal();
+        crate::boot::hurry(crate::boot::Hurry::Boot);
         let what = match goal {
             Goal::Reboot => "reboot",
             Goal::Poweroff => "power off",

@@ -32,8 +32,8 @@ pub(crate) const SHARE: usize = 64;
 /// Longest sleep, in ms: a look at everything once in a while costs nothing and ends any oversight.
 const LONGEST_SLEEP_MS: u64 = 10_000;
 
-/// After a sleep of so many ms without an event the pages that the last events needed are given back.
-const IDLE_MS: u64 = 1_000;
+/// Pages that events needed are given back at most once in so many ms: a fault for each that is needed again costs a few microseconds.
+const GIVE_BACK_MS: u64 = 1_000;
 
 /// What an event of epoll belongs to.
 #[derive(Clone, Copy)]
@@ -88,6 +88,7 @@ pub(crate) struct Pid1 {
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) hardware: Option<Hardware>,
     pub(crate) memory: Droppable,
+    gave_back: Millis,
     epoll: OwnedFd,
     signals: OwnedFd,
     buttons: Vec<OwnedFd>,
@@ -145,6 +146,7 @@ impl Pid1 {
             shutdown: None,
             hardware: None,
             memory: Droppable::default(),
+            gave_back: Millis::default(),
             epoll,
             signals,
             buttons: Vec::new(),
@@ -295,13 +297,13 @@ impl Pid1 {
                 *slot = Some((Source::of(event.data), event.flags));
             }
         }
-        let is_idle = taken.iter().all(Option::is_none);
         for (source, flags) in taken.into_iter().flatten() {
             self.take(source, flags);
         }
         self.reap();
         self.after_events();
-        if is_idle && sleep >= IDLE_MS {
+        if self.gave_back.plus(GIVE_BACK_MS) <= now() {
+            self.gave_back = now();
             self.memory.give_back();
         }
     }
