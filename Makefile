@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test check bench clean
+.PHONY: help setup kernel programs image release run test test-long check bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ run: image ## boot a virtual machine: store on 127.0.0.1:2379, example on 127.0.
 
 test: image ## build and run every test
 	@qemu-tests/test.sh
+
+test-long: image ## kill machines at sixty moments of stage, swap and trial
+	@HULL_LONG=1 HULL_OUT=$(abspath $(OUT)) cargo test --locked -p hull-qemu-tests --test update -- --nocapture killed_at
 
 check: setup ## formatting, lints, tidiness, kernel options
 	@qemu-tests/check.sh

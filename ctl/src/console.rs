@@ -6,6 +6,7 @@ use crate::args::Cli;
 use crate::failure::Failure;
 use crate::limits::HISTORY;
 use clap::CommandFactory;
+use rustix::process::{Pid, Signal, kill_process};
 use rustyline::completion::{Completer, Pair};
 use rustyline::config::Config;
 use rustyline::error::ReadlineError;
@@ -18,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGQUIT, SIGTSTP};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const PROMPT: &str = "hull> ";
 
@@ -28,8 +29,13 @@ const MYSELF: &str = "/proc/self/exe";
 /// Reads and performs lines until the input ends.
 pub(crate) fn run() -> Result<(), Failure> {
     // A handler, not SIG_IGN: children start with the default action again.
-    for signal in [SIGINT, SIGQUIT, SIGTSTP] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for (signal, flag) in [
+        (SIGINT, Arc::clone(&interrupted)),
+        (SIGQUIT, Arc::new(AtomicBool::new(false))),
+        (SIGTSTP, Arc::new(AtomicBool::new(false))),
+    ] {
+        signal_hook::flag::register(signal, flag)
             .map_err(|error| Failure::new("catch", "Ctrl-C", error, "report this"))?;
     }
     let config = Config::builder().auto_add_history(true).build();
@@ -38,6 +44,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     editor.set_helper(Some(Verbs));
     println!("Hull's console: `help` lists what you can type, Tab completes it.");
     loop {
+        // While a line is read, Ctrl-C is a byte and no signal: from here on the flag is about the verb that follows.
+        interrupted.store(false, Ordering::SeqCst);
         match editor.readline(PROMPT) {
             Ok(line) => match parse(&line) {
                 Line::Empty => {}
@@ -45,7 +53,7 @@ pub(crate) fn run() -> Result<(), Failure> {
                 Line::Unclosed => eprintln!(
                     "error: read the line: a quote is not closed\n  close it, or type \\\" for a quote itself"
                 ),
-                Line::Verb(words) => perform(&words),
+                Line::Verb(words) => perform(&words, &interrupted),
             },
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => return Ok(()),
@@ -84,13 +92,20 @@ fn parse(line: &str) -> Line {
 }
 
 /// Runs one verb to its end; how it ended is on the screen already.
-fn perform(words: &[String]) {
+fn perform(words: &[String], interrupted: &AtomicBool) {
     if words.first().is_some_and(|word| word == "console") {
         eprintln!("error: start console: this is the console\n  type a verb, or `help`");
         return;
     }
     let program = std::fs::read_link(MYSELF).unwrap_or_else(|_| Path::new(MYSELF).to_owned());
-    if let Err(error) = Command::new(program).args(words).status() {
+    let ended = Command::new(program).args(words).spawn().and_then(|mut verb| {
+        // A Ctrl-C that came before the verb was a program of its own met this console's handler: it is passed on.
+        if interrupted.load(Ordering::SeqCst) {
+            let _ = kill_process(Pid::from_child(&verb), Signal::INT);
+        }
+        verb.wait()
+    });
+    if let Err(error) = ended {
         eprintln!("error: start {}: {error}\n  try again", words.join(" "));
     }
 }

@@ -135,10 +135,12 @@ fn a_machine_killed_at_any_moment_of_stage_and_swap_boots_old_or_new_whole() {
     }
 }
 
-/// Moments spread over the seconds that stage and swap take, the same for the same seed.
+/// Moments spread over the seconds that stage, swap and trial take, the same for the same seed, near ones not in a row.
 fn moment(seed: u64, seeds: u64) -> Duration {
-    /// Stage and swap of a test image under emulation take about so long.
-    const WHOLE: Duration = Duration::from_secs(15);
-    let part = u32::try_from(seed * 2 + 1).unwrap_or(1);
-    WHOLE * part / u32::try_from(seeds * 2).unwrap_or(u32::MAX)
+    /// Stage, swap and trial of a test image under emulation take about so long.
+    const WHOLE: Duration = Duration::from_secs(25);
+    /// A stride that visits every place, since it is prime and no number of seeds is a multiple of it.
+    const STRIDE: u64 = 37;
+    let place = seed * STRIDE % seeds;
+    WHOLE * u32::try_from(place * 2 + 1).unwrap_or(1) / u32::try_from(seeds * 2).unwrap_or(u32::MAX)
 }
