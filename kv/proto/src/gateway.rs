@@ -1,4 +1,6 @@
-//! The JSON gateway's paths and the message descriptors it translates by.
+//! The JSON gateway's paths.
+
+use crate::schema::{self, Message};
 
 /// How many messages a method answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +18,12 @@ pub struct Route {
     pub path: &'static str,
     /// gRPC path, for example `/etcdserverpb.KV/Range`.
     pub grpc: &'static str,
-    /// Full name of the request message.
-    pub input: &'static str,
-    /// Full name of the response message.
-    pub output: &'static str,
+    /// The request message.
+    pub input: &'static Message,
+    /// The response message.
+    pub output: &'static Message,
     /// One answer or many.
     pub answers: Answers,
 }
 
 include!("generated/gateway.rs");
-
-/// An encoded `google.protobuf.FileDescriptorSet` of etcd's messages.
-pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");

@@ -1,7 +1,7 @@
 //! The etcd v3 API as Rust types (generated, committed), and how a client of this project connects to a store.
 //!
-//! Features: `client` (default) has the generated clients and [`client::connect`]; `server` has the service traits;
-//! without either only the messages remain, which is what the pure core uses.
+//! Features: `client` (default) has the generated clients and [`client::connect`]; `server` has the service traits, `json`
+//! the JSON gateway's tables and translation; without any only the messages remain, which is what the pure core uses.
 
 /// `mvccpb`: keys with their revisions, and events.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -41,4 +41,9 @@ pub mod hullpb {
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "json")]
 pub mod gateway;
+#[cfg(feature = "json")]
+pub mod json;
+#[cfg(feature = "json")]
+pub mod schema;

@@ -9,11 +9,15 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hull_kv_proto::gateway::{Answers, ROUTES, Route};
+use hull_kv_proto::{
+    gateway::{Answers, ROUTES, Route},
+    json,
+    schema::Message,
+};
 use hyper::body::Incoming;
 use tonic::{Code, Status, body::Body};
 
-use super::{grpc, method_not_allowed, text, transcode, whole};
+use super::{grpc, method_not_allowed, text, whole};
 use crate::{api::Api, limits::MAX_REQUEST_BYTES};
 
 /// JSON is larger than what it says: base64 adds a third, names and quotes the rest.
@@ -32,7 +36,7 @@ pub(super) async fn answer(api: Api, request: Request<Incoming>) -> Response<Bod
     let Ok(body) = Limited::new(request.into_body(), MAX_JSON).collect().await else {
         return refusal(&Status::invalid_argument("etcdserver: request is too large"));
     };
-    let messages = match transcode::from_json(route.input, &body.to_bytes()) {
+    let messages = match json::from_json(route.input, &body.to_bytes()) {
         Ok(messages) => messages,
         Err(why) => return refusal(&Status::invalid_argument(why)),
     };
@@ -73,8 +77,8 @@ async fn one(route: &Route, body: Body) -> Response<Body> {
         return refusal(&status);
     }
     let mut bytes = collected.to_bytes();
-    match take_frame(&mut bytes).map(|message| transcode::to_json(route.output, &message)) {
-        Some(Ok(json)) => whole(StatusCode::OK, "application/json", json),
+    match take_frame(&mut bytes).map(|message| json::to_json(route.output, &message)) {
+        Some(Ok(answer)) => whole(StatusCode::OK, "application/json", answer),
         Some(Err(why)) => refusal(&Status::internal(why)),
         None => refusal(&Status::internal("the method gave no answer")),
     }
@@ -103,7 +107,7 @@ fn stream(route: &'static Route, body: Body) -> Response<Body> {
 
 /// A stream of gRPC frames as lines of JSON: `{"result":...}`, and `{"error":...}` at a bad end.
 struct Lines {
-    output: &'static str,
+    output: &'static Message,
     body: Body,
     partial: BytesMut,
 }
@@ -114,7 +118,7 @@ impl Lines {
         let mut whole = self.partial.split().freeze();
         let mut lines = Vec::new();
         while let Some(message) = take_frame(&mut whole) {
-            let line = match transcode::to_json(self.output, &message) {
+            let line = match json::to_json(self.output, &message) {
                 Ok(json) => format!("{{\"result\":{json}}}"),
                 Err(why) => error_json(&Status::internal(why), Shape::Nested),
             };

@@ -4,7 +4,6 @@ mod grpc;
 mod info;
 mod listen;
 mod plain;
-mod transcode;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
