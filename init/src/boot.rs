@@ -125,15 +125,16 @@ pub(crate) fn search_again(pid1: &mut Pid1) {
 
 /// Opens the root, mounts the state, enters, and does what comes then.
 fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
-    let RootChoice { root, notes } = match timed(pid1, "open the root", |pid1| disk::open_root(&pid1.config, wait)) {
-        Ok(choice) => choice,
-        Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(Rootless::NotFound(reason)),
-    };
+    let RootChoice { root, notes, system } =
+        match timed(pid1, "open the root", |pid1| disk::open_root(&pid1.config, wait)) {
+            Ok(choice) => choice,
+            Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(Rootless::NotFound(reason)),
+        };
     for note in &notes {
         pid1.remark(format_args!("{note}"));
     }
     let (device, running) = take_choice(pid1, root);
-    timed(pid1, "mount the state", |pid1| state(pid1, &running));
+    timed(pid1, "mount the state", |pid1| state(pid1, &running, system));
     if let Err(trouble) = timed(pid1, "enter the root", |_| enter(&device)) {
         crate::trial::look_back(pid1, &running);
         if let Trial::Running { slot, .. } = pid1.node.trial {
@@ -308,12 +309,12 @@ fn keep_boot_files() -> Result<(), Trouble> {
 }
 
 /// Mounts /var: the state partition, or memory.
-fn state(pid1: &mut Pid1, running: &RunningRoot) {
+fn state(pid1: &mut Pid1, running: &RunningRoot, system: Option<disk::table::Disk>) {
     let wish = pid1.config.state();
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let found = match (wish, running) {
         (StateWish::Memory, _) | (_, RunningRoot::Embedded { .. } | RunningRoot::Missing { .. }) => Ok(State::Memory),
-        (StateWish::Disk, RunningRoot::Slot { .. }) => state_on_disk(pid1, flags).map(|()| State::Disk),
+        (StateWish::Disk, RunningRoot::Slot { .. }) => state_on_disk(pid1, flags, system).map(|()| State::Disk),
     };
     pid1.node.state = found.unwrap_or_else(|reason| {
         pid1.note(format_args!(
@@ -333,8 +334,8 @@ fn state(pid1: &mut Pid1, running: &RunningRoot) {
     }
 }
 
-fn state_on_disk(pid1: &mut Pid1, flags: MountFlags) -> Result<(), String> {
-    let found = disk::grow_and_find_state()?;
+fn state_on_disk(pid1: &mut Pid1, flags: MountFlags, system: Option<disk::table::Disk>) -> Result<(), String> {
+    let found = disk::grow_and_find_state(system)?;
     for note in &found.notes {
         pid1.remark(format_args!("{note}"));
     }

@@ -54,6 +54,8 @@ pub(crate) struct RootChoice {
     pub(crate) root: Root,
     /// The slot that PID 1 fell back from and why, a repaired GPT, a slot marked bad, ...: one line each, for console, log and status.
     pub(crate) notes: Vec<String>,
+    /// The disk that has the slots, for [`grow_and_find_state`]: found and read once.
+    pub(crate) system: Option<table::Disk>,
 }
 
 /// Why there is no root.
@@ -103,8 +105,8 @@ pub(crate) enum Grown {
 
 /// Grows the state partition to the end of its disk and tells which device it is. Does not mount it.
 /// Errors: one line (object, operation, cause, remedy); PID 1 then runs degraded with a tmpfs on /var.
-pub(crate) fn grow_and_find_state() -> Result<StateDevice, String> {
-    state::grow_and_find().map_err(|trouble| trouble.to_string())
+pub(crate) fn grow_and_find_state(system: Option<table::Disk>) -> Result<StateDevice, String> {
+    state::grow_and_find(system).map_err(|trouble| trouble.to_string())
 }
 
 /// Grows the mounted ext4 at `mount_point` to its partition (EXT4_IOC_RESIZE_FS).

@@ -67,7 +67,7 @@ fn embedded_root(missing: NoRoot) -> Result<RootChoice, NoRoot> {
         NoRoot::NoSlot { reason } => vec![reason],
     };
     match loopdev::attach(Path::new(EMBEDDED_ROOT)) {
-        Ok(device) => Ok(RootChoice { root: Root::Embedded { device }, notes }),
+        Ok(device) => Ok(RootChoice { root: Root::Embedded { device }, notes, system: None }),
         Err(error) => {
             let trouble = Trouble::new("open", EMBEDDED_ROOT, error, "build the initramfs again");
             Err(NoRoot::NoSlot { reason: trouble.to_string() })
@@ -101,7 +101,10 @@ impl<'a> Boot<'a> {
             self.explain(&wish, &choice);
             let (slot, result) = match choice {
                 Choice::Boot { slot, standing, .. } => match self.enter(slot, standing) {
-                    Ok(root) => return Ok(RootChoice { root, notes: self.found.notes }),
+                    Ok(root) => {
+                        let Found { disk, notes } = self.found;
+                        return Ok(RootChoice { root, notes, system: Some(disk) });
+                    }
                     Err(trouble) => (slot, trouble),
                 },
                 Choice::Kexec { slot, entry, .. } => (slot, self.jump(slot, entry, wish.hops)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hull_init_core::gpt::{Growth, LABEL_STATE};
 use rustix::fs::statvfs;
 
+use super::table::Disk;
 use super::trouble::Trouble;
 use super::{Grown, StateDevice, boot_files, find};
 use crate::sys::{blk, ext4};
@@ -19,24 +20,26 @@ const MAGIC: usize = 0x38;
 const BLOCKS_HIGH: usize = 0x150;
 
 /// See [`super::grow_and_find_state`].
-pub(super) fn grow_and_find() -> Result<StateDevice, Trouble> {
-    let wanted = boot_files::manifest()?.root.partition_id();
-    let mut found = find::find(wanted, Duration::ZERO)?;
+pub(super) fn grow_and_find(system: Option<Disk>) -> Result<StateDevice, Trouble> {
+    let mut disk = match system {
+        Some(disk) => disk,
+        None => find::find(boot_files::manifest()?.root.partition_id(), Duration::ZERO)?.disk,
+    };
     let mut notes = Vec::new();
-    match found.disk.grow_state() {
+    match disk.grow_state() {
         Ok(Growth::Whole) => {}
         Ok(Growth::Grown { from, to }) => {
-            notes.push(format!("hull-state on {} grown from {from} to {to} sectors", found.disk.path().display()));
+            notes.push(format!("hull-state on {} grown from {from} to {to} sectors", disk.path().display()));
         }
         Ok(Growth::NotLast { behind }) => {
             notes.push(format!(
                 "hull-state on {} stays small: partition {behind} lies behind it",
-                found.disk.path().display()
+                disk.path().display()
             ));
         }
         Err(trouble) => notes.push(trouble.to_string()),
     }
-    let device = found.disk.device(LABEL_STATE)?;
+    let device = disk.device(LABEL_STATE)?;
     let file = File::open(&device).map_err(|error| Trouble::new("open", device.display(), error, "check the disk"))?;
     let partition =
         blk::bytes(&file).map_err(|error| Trouble::new("size", device.display(), error, "check the disk"))?;
