@@ -1,6 +1,6 @@
 # lib.sh: the steps of build.sh: packages, source, configuration and its check. Sourced, not run.
 # shellcheck shell=bash
-# Variables of build.sh used here: here, flavour, cache, keys. Set here: tarball, tarball_hash, source_tree, make_variables.
+# Variables of build.sh used here: here, flavour, cache, keys. Set here: tarball, source_hash, source_tree, make_variables.
 
 # Most bytes of the signed virt bzImage (5 MB).
 virt_size_max=5000000
@@ -18,7 +18,7 @@ die() { printf 'kernel/build.sh: %s\n' "$1" >&2; exit 1; }
 # Each command or header that a build needs, and the Debian package it is in.
 need_packages() {
     local missing=() pair
-    for pair in gcc:gcc make:make flex:flex bison:bison bc:bc openssl:openssl osslsigncode:osslsigncode zstd:zstd xz:xz-utils perl:perl; do
+    for pair in gcc:gcc make:make flex:flex bison:bison bc:bc openssl:openssl osslsigncode:osslsigncode zstd:zstd xz:xz-utils perl:perl patch:patch; do
         command -v "${pair%%:*}" > /dev/null || missing+=("${pair#*:}")
     done
     for pair in gelf.h:libelf-dev openssl/opensslv.h:libssl-dev; do
@@ -27,8 +27,9 @@ need_packages() {
     ((${#missing[@]} == 0)) || die "build the kernel: packages are missing: ${missing[*]}; run: apt-get install ${missing[*]}"
 }
 
-# Sets tarball and tarball_hash; checks what the caller said about them.
+# Sets tarball and source_hash, the hash of tarball and patches; checks what the caller said about them.
 find_tarball() {
+    local tarball_hash
     tarball=${KERNEL_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
     if [[ -n ${KERNEL_TARBALL:-} && -z ${KERNEL_SHA256:-} ]]; then
         die "use KERNEL_TARBALL=$tarball: KERNEL_SHA256 is not set; set it to the SHA-256 that its publisher gives"
@@ -41,14 +42,18 @@ find_tarball() {
     if [[ -n ${KERNEL_SHA256:-} && ${KERNEL_SHA256,,} != "$tarball_hash" ]]; then
         die "check $tarball: its SHA-256 is $tarball_hash, KERNEL_SHA256 says $KERNEL_SHA256; get the right file or correct the value"
     fi
+    source_hash=$({ printf '%s\n' "$tarball_hash"; cat "$here"/patches/*.patch; } | sha256sum | cut -d' ' -f1)
 }
 
-# Unpacks the source once per tarball into the cache: both flavours and the check of the configuration use it. Left out is
-# what an x86 build never reads (half of the files). Trees of other tarballs are removed.
+# Unpacks and patches the source once per tarball and patches into the cache: both flavours and the check of the configuration use
+# it. Left out is what an x86 build never reads (half of the files). Other trees are removed.
 unpack_source() {
-    source_tree=$cache/source-${tarball_hash:0:16}
+    local fix
+    source_tree=$cache/source-${source_hash:0:16}
+    # Shared while it is used, until this script ends: nobody removes a tree under a compiler.
     exec 7> "$cache/.lock-source"
-    flock 7
+    flock -s 7
+    [[ -d $source_tree ]] || flock 7
     if [[ ! -d $source_tree ]]; then
         local fresh
         say "source: unpacking $(basename "$tarball")"
@@ -57,10 +62,14 @@ unpack_source() {
             --exclude='*/Documentation/*/*' --exclude='*/drivers/gpu/drm/*/*.[ch]' --exclude='*/drivers/gpu/drm/amd/*/*.[ch]' \
             --exclude='*/sound/*.[ch]' --exclude='*/tools/testing' --exclude='*/tools/perf' --exclude='*/arch/*/boot/dts' ||
             { rm -rf "$fresh"; die "unpack $tarball: tar failed; is it a whole .tar, .tar.xz or .tar.gz, and is there 2 GB of space in $cache?"; }
+        for fix in "$here"/patches/*.patch; do
+            patch -d "$fresh" -p1 --forward --batch --fuzz=0 -s < "$fix" >&2 ||
+                { rm -rf "$fresh"; die "apply $(basename "$fix") to $tarball: it does not fit; correct it in kernel/patches"; }
+        done
         rm -rf "$cache"/source-*
         mv -T "$fresh" "$source_tree"
+        flock -s 7
     fi
-    exec 7>&-
 }
 
 # The fragments of the flavour, in order: a later line wins over an earlier one.
@@ -72,11 +81,11 @@ fragments() {
 # Raised by hand when compile() or sign() change what comes out of the same input.
 recipe=1
 
-# Everything that decides what comes out: source, configuration, built-in parameters, certificate, compiler, recipe.
+# Everything that decides what comes out: source with its patches, configuration, built-in parameters, certificate, compiler, recipe.
 # Comments do not.
 result_hash() {
     {
-        printf '%s\n' "$recipe" "$tarball_hash" "${make_variables[@]}"
+        printf '%s\n' "$recipe" "$source_hash" "${make_variables[@]}"
         fragments | grep -E '^(CONFIG_|# CONFIG_[A-Za-z0-9_]+ is not set$)'
         grep -hv '^#' "$here/bootconfig/base.bconf" "$here/bootconfig/$flavour.bconf"
         cat "$keys/kernel.crt"
