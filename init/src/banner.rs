@@ -1,6 +1,7 @@
 //! What the console shows of a node: who it is, what it runs, where it answers, and what is wrong.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use hull_init_core::control::{Line, RunningRoot, State as NodeState, format_line};
 use hull_init_core::services::Health;
@@ -97,13 +98,14 @@ impl Pid1 {
             NodeState::Degraded { reason } => format_line(format_args!("DEGRADED, in memory: {reason}")),
         };
         let addresses = self.addresses();
+        let store = reachable(self.config.kv_listen().as_str(), &addresses);
         let services = self.services_line();
         let console = &mut self.console;
         console.line(format_args!("\r\n  Hull {}   {}", node.version, node.name));
         console.line(format_args!("  slot      {slot}"));
         console.line(format_args!("  state     {state}"));
         console.line(format_args!("  address   {addresses}"));
-        console.line(format_args!("  store     http://{}", self.config.kv_listen()));
+        console.line(format_args!("  store     http://{store}"));
         console.line(format_args!("  services  {services}"));
         if let Some(gap) = node.swap_gap_ms {
             console.line(format_args!("  swap      without a store for {gap} ms"));
@@ -146,6 +148,20 @@ impl Pid1 {
     }
 }
 
+/// Where others reach a store that listens at `listen`: an unspecified address is not one to connect to, so the node's first one
+/// of the same version stands for it. `addresses` is the network service's status: `eth0 10.0.2.15/24, ...`.
+pub(crate) fn reachable(listen: &str, addresses: &str) -> Line {
+    let Some(socket) = listen.parse::<SocketAddr>().ok().filter(|socket| socket.ip().is_unspecified()) else {
+        return format_line(format_args!("{listen}"));
+    };
+    let words = addresses.split([' ', ',', '/']);
+    let mut own = words.filter_map(|word| word.parse::<IpAddr>().ok()).filter(|ip| ip.is_ipv4() == socket.is_ipv4());
+    match own.next() {
+        Some(ip) => format_line(format_args!("{} (listens at {listen})", SocketAddr::new(ip, socket.port()))),
+        None => format_line(format_args!("{listen}")),
+    }
+}
+
 fn short(hash: &str) -> &str {
     hash.get(..SHORT_HASH).unwrap_or(hash)
 }
@@ -158,5 +174,19 @@ fn word(service: &Watched) -> &'static str {
         State::BackingOff { .. } => "failing",
         State::Stopping { .. } => "stopping",
         State::Stopped(_) => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn a_store_that_listens_everywhere_is_shown_at_the_nodes_own_address() {
+        let shown = |listen| reachable(listen, "eth0 fe80::1/64, 10.0.2.15/24 via 10.0.2.2").as_str().to_owned();
+        assert_eq!(shown("0.0.0.0:2379"), "10.0.2.15:2379 (listens at 0.0.0.0:2379)");
+        assert_eq!(shown("[::]:2379"), "[fe80::1]:2379 (listens at [::]:2379)");
+        assert_eq!(shown("127.0.0.1:2379"), "127.0.0.1:2379");
+        assert_eq!(reachable("0.0.0.0:2379", "no card").as_str(), "0.0.0.0:2379");
     }
 }
