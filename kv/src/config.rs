@@ -22,6 +22,10 @@ pub struct Config {
     pub cluster_token: String,
     /// `--max-txn-ops`
     pub max_txn_ops: usize,
+    /// `--bcrypt-cost`
+    pub bcrypt_cost: u32,
+    /// `--auth-token-ttl`, in milliseconds
+    pub token_ttl_ms: u64,
 }
 
 /// What the command line asked for.
@@ -53,7 +57,7 @@ struct Setting {
     help: &'static str,
 }
 
-const SETTINGS: [Setting; 8] = [
+const SETTINGS: [Setting; 10] = [
     Setting { flag: "name", variable: "ETCD_NAME", default: "default", help: "human name of this member" },
     Setting {
         flag: "data-dir",
@@ -96,6 +100,18 @@ const SETTINGS: [Setting; 8] = [
         variable: "ETCD_MAX_TXN_OPS",
         default: "128",
         help: "operations that a transaction may hold",
+    },
+    Setting {
+        flag: "bcrypt-cost",
+        variable: "ETCD_BCRYPT_COST",
+        default: "10",
+        help: "work factor of password hashes, 4 to 31; each step doubles it",
+    },
+    Setting {
+        flag: "auth-token-ttl",
+        variable: "ETCD_AUTH_TOKEN_TTL",
+        default: "300",
+        help: "seconds after which an unused login token lapses",
     },
 ];
 
@@ -159,8 +175,19 @@ impl Config {
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
             })?,
+            bcrypt_cost: number(&get, "bcrypt-cost", 4..=31)? as u32,
+            token_ttl_ms: number(&get, "auth-token-ttl", 1..=u64::from(u32::MAX))? * 1000,
         })
     }
+}
+
+/// A setting that is a whole number within limits.
+fn number(get: impl Fn(&str) -> String, flag: &str, limits: std::ops::RangeInclusive<u64>) -> Result<u64, ConfigError> {
+    let value = get(flag);
+    value.parse().ok().filter(|number| limits.contains(number)).ok_or_else(|| {
+        let (from, to) = limits.clone().into_inner();
+        ConfigError(format!("--{flag} {value}: a number from {from} to {to} was expected"))
+    })
 }
 
 fn split(list: &str) -> impl Iterator<Item = String> {

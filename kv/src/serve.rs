@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     api::Api,
+    auth::{Logins, TokenKind},
     config::Config,
     disk::RealDisk,
     driver::{
@@ -16,7 +17,7 @@ use crate::{
         thread::{self, Input},
     },
     http::{ListenError, Listener, Passed},
-    lock::read,
+    lock::{read, write},
 };
 
 /// Why a member stopped or did not start.
@@ -68,6 +69,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     };
     let driver = Driver::open(Arc::new(disk), identity).map_err(ServeError::Open)?;
     let shared = Arc::clone(driver.shared());
+    let logins = Logins { bcrypt_cost: config.bcrypt_cost, tokens: TokenKind::Simple };
+    write(&shared.store).set_token_ttl(config.token_ttl_ms);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
     runtime.block_on(async {
@@ -77,7 +80,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         let listeners = listeners.map_err(ServeError::Listen)?;
         let (stopped, mut log_stopped) = oneshot::channel();
         let running = thread::start(driver, stopped).map_err(io_error("write the log"))?;
-        let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops);
+        let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops, logins);
         for listener in listeners {
             tokio::spawn(listener.serve(api.clone()));
         }

@@ -84,7 +84,7 @@ async fn refusals_are_etcds_to_the_letter() {
     assert_eq!(refusal(client.txn(twice).await), (3, "etcdserver: duplicate key given in txn request".into()));
     let large = vec![0; 1_600_000];
     assert_eq!(refusal(client.put("large", large, None).await), (3, "etcdserver: request is too large".into()));
-    assert_eq!(refusal(client.auth_enable().await).0, 12, "an unknown service is unimplemented");
+    assert_eq!(refusal(client.auth_enable().await), (9, "etcdserver: root user does not exist".into()));
 }
 
 #[tokio::test]

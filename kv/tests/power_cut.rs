@@ -42,7 +42,7 @@ fn run(driver: &mut Driver, ops: Vec<Op>) -> Vec<Result<Response, Failed>> {
         .into_iter()
         .map(|op| {
             let (reply, answer) = oneshot::channel();
-            driver.propose(op, Some(reply));
+            driver.propose(op, hull_kv_core::Caller::Nobody, Some(reply));
             answer
         })
         .collect();

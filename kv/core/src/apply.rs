@@ -9,6 +9,7 @@ use hull_kv_proto::{
 };
 
 use crate::{
+    auth::Caller,
     error::Refused,
     lease::Instant,
     put::{Write, header},
@@ -26,6 +27,10 @@ pub enum Response {
     LeaseGrant(LeaseGrantResponse),
     LeaseRevoke(LeaseRevokeResponse),
     Alarm(AlarmResponse),
+    /// A change of users or roles; the current revision.
+    Auth(i64),
+    /// A login: the current revision and the token.
+    Token(i64, String),
     /// Commands that only the members themselves propose.
     Internal,
 }
@@ -45,8 +50,9 @@ impl Store {
     /// Applies one command. `now` starts the clock of a lease if this member leads; nothing replicated depends on it.
     pub fn apply(&mut self, applied: Applied, command: Command, now: Instant) -> Outcome {
         self.skip(applied);
+        let caller = Caller::of(&command);
         let result = match command.op {
-            Some(op) => self.apply_op(op, now),
+            Some(op) => self.permit(&caller, &op).and_then(|()| self.apply_op(op, now)),
             None => Ok(Response::Internal),
         };
         Outcome { member: command.member, id: command.id, result }
@@ -76,6 +82,14 @@ impl Store {
             Op::MemberAttributes(attributes) => {
                 self.members.describe(attributes);
                 Ok(Response::Internal)
+            }
+            Op::AuthChange(change) => {
+                change.change.map_or(Ok(()), |change| self.auth.change(change))?;
+                Ok(Response::Auth(self.revision))
+            }
+            Op::Login(login) => {
+                let token = self.auth.login(login, self.applied.index, now)?;
+                Ok(Response::Token(self.revision, token))
             }
         }
     }

@@ -3,10 +3,14 @@
 /// The gRPC codes that refusals use (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
+    /// 2
+    Unknown,
     /// 3
     InvalidArgument,
     /// 5
     NotFound,
+    /// 7
+    PermissionDenied,
     /// 8
     ResourceExhausted,
     /// 9
@@ -15,6 +19,8 @@ pub enum Code {
     OutOfRange,
     /// 14
     Unavailable,
+    /// 16
+    Unauthenticated,
 }
 
 /// Why a request was not done; the state is as it was.
@@ -44,6 +50,42 @@ pub enum Refused {
     LeaseExists,
     /// A time to live above [`crate::limits::MAX_LEASE_SECONDS`].
     LeaseTtlTooLarge,
+    /// Authentication cannot be enabled without the user root.
+    RootUserNotExist,
+    /// Nor without its role root.
+    RootRoleNotExist,
+    /// A user of this name exists.
+    UserAlreadyExists,
+    /// No user is named, or a request says no user where one is needed.
+    UserEmpty,
+    /// No such user.
+    UserNotFound,
+    /// A role of this name exists.
+    RoleAlreadyExists,
+    /// No such role.
+    RoleNotFound,
+    /// No role is named.
+    RoleEmpty,
+    /// Unknown user or wrong password.
+    AuthFailed,
+    /// A password for a user that has none.
+    NoPasswordUser,
+    /// A grant without a permission.
+    PermissionNotGiven,
+    /// The user may not do this.
+    PermissionDenied,
+    /// The user does not have the role.
+    RoleNotGranted,
+    /// The role does not have the permission.
+    PermissionNotGranted,
+    /// A password is offered, but nobody is asked for one.
+    AuthNotEnabled,
+    /// The token is nobody's.
+    InvalidAuthToken,
+    /// The root user or role must stay while authentication is enabled.
+    InvalidAuthMgmt,
+    /// Users or roles changed between the look at the token and the request.
+    AuthOldRevision,
 }
 
 impl Refused {
@@ -55,11 +97,29 @@ impl Refused {
             | Self::ValueProvided
             | Self::LeaseProvided
             | Self::TooManyOps
-            | Self::DuplicateKey => Code::InvalidArgument,
+            | Self::DuplicateKey
+            | Self::UserEmpty
+            | Self::RoleEmpty
+            | Self::AuthFailed
+            | Self::PermissionNotGiven
+            | Self::InvalidAuthMgmt
+            | Self::AuthOldRevision => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::NoSpace => Code::ResourceExhausted,
             Self::LeaseNotFound => Code::NotFound,
-            Self::LeaseExists => Code::FailedPrecondition,
+            Self::LeaseExists
+            | Self::RootUserNotExist
+            | Self::RootRoleNotExist
+            | Self::UserAlreadyExists
+            | Self::UserNotFound
+            | Self::RoleAlreadyExists
+            | Self::RoleNotFound
+            | Self::RoleNotGranted
+            | Self::PermissionNotGranted
+            | Self::AuthNotEnabled => Code::FailedPrecondition,
+            Self::PermissionDenied => Code::PermissionDenied,
+            Self::InvalidAuthToken => Code::Unauthenticated,
+            Self::NoPasswordUser => Code::Unknown,
         }
     }
 
@@ -78,6 +138,24 @@ impl Refused {
             Self::LeaseNotFound => "etcdserver: requested lease not found",
             Self::LeaseExists => "etcdserver: lease already exists",
             Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
+            Self::RootUserNotExist => "etcdserver: root user does not exist",
+            Self::RootRoleNotExist => "etcdserver: root user does not have root role",
+            Self::UserAlreadyExists => "etcdserver: user name already exists",
+            Self::UserEmpty => "etcdserver: user name is empty",
+            Self::UserNotFound => "etcdserver: user name not found",
+            Self::RoleAlreadyExists => "etcdserver: role name already exists",
+            Self::RoleNotFound => "etcdserver: role name not found",
+            Self::RoleEmpty => "etcdserver: role name is empty",
+            Self::AuthFailed => "etcdserver: authentication failed, invalid user ID or password",
+            Self::NoPasswordUser => "auth: authentication failed, password was given for no password user",
+            Self::PermissionNotGiven => "etcdserver: permission not given",
+            Self::PermissionDenied => "etcdserver: permission denied",
+            Self::RoleNotGranted => "etcdserver: role is not granted to the user",
+            Self::PermissionNotGranted => "etcdserver: permission is not granted to the role",
+            Self::AuthNotEnabled => "etcdserver: authentication is not enabled",
+            Self::InvalidAuthToken => "etcdserver: invalid auth token",
+            Self::InvalidAuthMgmt => "etcdserver: invalid auth management",
+            Self::AuthOldRevision => "etcdserver: revision of auth store is old",
         }
     }
 }

@@ -106,6 +106,11 @@ impl Lessor {
         self.leases.contains_key(&id)
     }
 
+    /// Keys of a lease, in order; none of an unknown lease.
+    pub(crate) fn keys_of(&self, id: LeaseId) -> impl Iterator<Item = &Key> {
+        self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
+    }
+
     /// Leases in order of their ids, as (id, time to live, remaining at the last checkpoint).
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LeaseId, i64, i64)> {
         self.leases.iter().map(|(id, lease)| (*id, lease.ttl, lease.remaining))

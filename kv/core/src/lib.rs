@@ -10,6 +10,7 @@
 
 mod alarm;
 mod apply;
+mod auth;
 mod check;
 mod compare;
 mod delete;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use alarm::Alarms;
 pub use apply::{Outcome, Response};
+pub use auth::{Auth, Caller, Enforced, Proof, ROOT, TOKEN_TTL_MS, Tokens};
 pub use check::{check_delete, check_put, check_range, check_txn};
 pub use error::{Code, Refused};
 pub use hash::KeyHash;

@@ -9,6 +9,7 @@ use hull_kv_proto::{
 
 use crate::{
     alarm::Alarms,
+    auth::Auth,
     error::Refused,
     limits::SNAPSHOT_PART_BYTES,
     member::{Member, Members, Vote},
@@ -44,6 +45,7 @@ impl SnapshotCursor {
             compacted: store.compacted,
             alarms: store.alarms.all().to_vec(),
             records: store.history.len() as u64,
+            auth: Some(store.auth.to_wire()),
         };
         let leases: Vec<_> = store
             .lessor
@@ -167,6 +169,7 @@ impl Restore {
         store.revision = head.revision;
         store.compacted = head.compacted;
         store.alarms = Alarms::restore(head.alarms);
+        store.auth = head.auth.map(Auth::from_wire).unwrap_or_default();
         let mut members = Members::default();
         head.members.into_iter().map(Member::from).for_each(|member| members.insert(member));
         store.members = members;

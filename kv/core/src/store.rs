@@ -1,6 +1,7 @@
 //! The state as a whole, and its upkeep: where it stands in the log, and compaction in small steps.
 use crate::{
     alarm::Alarms,
+    auth::Auth,
     error::Refused,
     history::History,
     index::{Index, Step},
@@ -49,6 +50,7 @@ pub struct Store {
     pub(crate) history: History,
     pub(crate) lessor: Lessor,
     pub(crate) alarms: Alarms,
+    pub(crate) auth: Auth,
     pub(crate) members: Members,
     pub(crate) applied: Applied,
     pub(crate) cluster_id: u64,
@@ -73,6 +75,7 @@ impl Store {
             history: History::default(),
             lessor: Lessor::default(),
             alarms: Alarms::default(),
+            auth: Auth::default(),
             members: Members::default(),
             applied: Applied::default(),
             cluster_id: 0,
@@ -123,6 +126,16 @@ impl Store {
     /// Alarms that are up.
     pub fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// How long an unused token lives on this member (milliseconds).
+    pub fn set_token_ttl(&mut self, ttl_ms: u64) {
+        self.auth.tokens_mut().set_ttl(ttl_ms);
     }
 
     /// Members of the cluster.

@@ -17,14 +17,17 @@ fn one_member_only(what: &str) -> Status {
 #[tonic::async_trait]
 impl Cluster for Api {
     async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
+        self.permit_admin().await?;
         Err(one_member_only("add a member"))
     }
 
     async fn member_remove(&self, _: Request<MemberRemoveRequest>) -> Result<Response<MemberRemoveResponse>, Status> {
+        self.permit_admin().await?;
         Err(one_member_only("remove a member"))
     }
 
     async fn member_update(&self, _: Request<MemberUpdateRequest>) -> Result<Response<MemberUpdateResponse>, Status> {
+        self.permit_admin().await?;
         Err(one_member_only("update a member"))
     }
 
@@ -52,6 +55,7 @@ impl Cluster for Api {
         &self,
         _: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
+        self.permit_admin().await?;
         Err(one_member_only("promote a member"))
     }
 }

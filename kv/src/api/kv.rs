@@ -25,6 +25,8 @@ impl Api {
         }
         count(&self.shared.metrics.ranges);
         let store = read(&self.shared.store);
+        let caller = self.caller_in(&store)?;
+        store.auth().permit_read(&caller, &request.key, &request.range_end).map_err(refused)?;
         let mut response = store.range(request).map_err(refused)?;
         response.header = response.header.map(|header| self.header_of(&store, header.revision));
         Ok(response)
@@ -55,7 +57,10 @@ impl Api {
             if !serializable(&request) {
                 self.linearize().await?;
             }
-            read(&self.shared.store).read_txn(&request).map_err(refused)?
+            let store = read(&self.shared.store);
+            let caller = self.caller_in(&store)?;
+            store.permit_txn(&caller, &request).map_err(refused)?;
+            store.read_txn(&request).map_err(refused)?
         } else {
             match self.propose(Command::Txn(request)).await? {
                 Answer::Txn(response) => response,

@@ -15,7 +15,7 @@ use hull_kv_proto::{
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, fresh_id, kv::mismatch};
+use super::{Api, fresh_id, kv::mismatch, refused};
 use crate::lock::{read, write};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -79,6 +79,7 @@ impl Lease for Api {
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         self.linearize().await?;
         let request = request.into_inner();
+        self.permit_lease_keys(request.id)?;
         let now = self.shared.now();
         let store = read(&self.shared.store);
         let mut response = LeaseTimeToLiveResponse {
@@ -103,9 +104,12 @@ impl Lease for Api {
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         self.linearize().await?;
         let store = read(&self.shared.store);
+        let ids = store.lessor().ids();
+        let caller = self.caller_in(&store)?;
+        ids.iter().try_for_each(|id| store.permit_lease_keys(&caller, *id)).map_err(refused)?;
         Ok(Response::new(LeaseLeasesResponse {
             header: Some(self.header_of(&store, store.revision())),
-            leases: store.lessor().ids().into_iter().map(|id| LeaseStatus { id }).collect(),
+            leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
         }))
     }
 }

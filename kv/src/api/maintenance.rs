@@ -75,6 +75,7 @@ impl Maintenance for Api {
 
     /// Nothing to stop for: space comes back in the background. What is left to do is a snapshot and a shorter log.
     async fn defragment(&self, _request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+        self.permit_admin().await?;
         self.shrink().await?;
         // etcd answers without a header.
         Ok(Response::new(DefragmentResponse { header: None }))
@@ -82,12 +83,14 @@ impl Maintenance for Api {
 
     /// etcd hashes its database file; here the keys are what there is to compare.
     async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.permit_admin().await?;
         let store = read(&self.shared.store);
         let hash = store.hash_kv(0).map_err(refused)?;
         Ok(Response::new(HashResponse { header: Some(self.header_of(&store, hash.revision)), hash: hash.hash }))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        self.permit_admin().await?;
         let store = read(&self.shared.store);
         let hash = store.hash_kv(request.get_ref().revision).map_err(refused)?;
         Ok(Response::new(HashKvResponse {
@@ -99,6 +102,7 @@ impl Maintenance for Api {
     }
 
     async fn snapshot(&self, _request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.permit_admin().await?;
         Err(Status::unimplemented("a snapshot in etcd's database format is not written by this version yet"))
     }
 

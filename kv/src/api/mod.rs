@@ -1,4 +1,6 @@
 //! etcd's services over the store. gRPC, the JSON gateway and `/kv/<key>` all end in the methods here.
+mod auth;
+mod client;
 mod cluster;
 mod election;
 mod health;
@@ -16,6 +18,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use client::Credentials;
 pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
 use hull_kv_core::{Response, Store};
 use hull_kv_proto::{etcdserverpb::ResponseHeader, hullpb::command::Op};
@@ -25,6 +28,7 @@ use tonic::Status;
 pub(crate) use watch_stream::Wait;
 
 use crate::{
+    auth::Logins,
     driver::{Failed, thread::Input},
     limits::REQUEST_TIMEOUT,
     lock::read,
@@ -36,24 +40,27 @@ pub const SERVER_VERSION: &str = "3.5.21";
 /// The version of the cluster: etcd says major and minor only.
 pub const CLUSTER_VERSION: &str = "3.5.0";
 
-/// The services; clones share everything.
+/// The services as one client sees them; clones share everything but the client.
 #[derive(Debug, Clone)]
 pub struct Api {
     pub(crate) shared: Arc<Shared>,
     inputs: Sender<Input>,
     max_txn_ops: usize,
+    logins: Arc<Logins>,
+    credentials: Credentials,
 }
 
 impl Api {
     /// Services over a running driver.
-    pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, max_txn_ops: usize) -> Self {
-        Self { shared, inputs, max_txn_ops }
+    pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, max_txn_ops: usize, logins: Logins) -> Self {
+        Self { shared, inputs, max_txn_ops, logins: Arc::new(logins), credentials: Credentials::default() }
     }
 
     /// Puts a command through the log; answers once it is durable and applied.
     async fn propose(&self, op: Op) -> Result<Response, Status> {
+        let caller = self.caller().await?;
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Propose(op, reply)).map_err(|_| status::failed(Failed::Stopped))?;
+        self.inputs.send(Input::Propose(op, caller, reply)).map_err(|_| status::failed(Failed::Stopped))?;
         match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
             Ok(Ok(result)) => result.map_err(status::failed),
             Ok(Err(_)) => Err(status::failed(Failed::Stopped)),

@@ -17,7 +17,7 @@ use hull_kv_proto::{
 use tonic::Status;
 
 use super::{Api, fresh_id, kv::mismatch};
-use crate::driver::thread::Input;
+use crate::{driver::thread::Input, lock::read};
 
 /// What a lock or candidacy without a lease gets (seconds): etcd's session default.
 const SESSION_SECONDS: i64 = 60;
@@ -50,9 +50,10 @@ impl Drop for GivingUp<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             let request = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
+            let Ok(caller) = self.api.caller_in(&read(&self.api.shared.store)) else { return };
             let (reply, _) = tokio::sync::oneshot::channel();
             // A member that stops cannot; the lease then ends the place.
-            let _ = self.api.inputs.send(Input::Propose(Command::DeleteRange(request), reply));
+            let _ = self.api.inputs.send(Input::Propose(Command::DeleteRange(request), caller, reply));
         }
     }
 }

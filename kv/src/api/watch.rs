@@ -19,7 +19,10 @@ use super::{
     Api,
     watch_stream::{Synced, Watchers},
 };
-use crate::limits::{MAX_REQUEST_BYTES, WATCH_PROGRESS, WATCH_QUEUE};
+use crate::{
+    limits::{MAX_REQUEST_BYTES, WATCH_PROGRESS, WATCH_QUEUE},
+    lock::read,
+};
 
 /// The watcher number in answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
@@ -162,6 +165,9 @@ impl WatchStream {
             fragment: if create.fragment { Fragment::Yes } else { Fragment::No },
             progress: if create.progress_notify { Progress::Due } else { Progress::Never },
         };
+        if let Err(status) = self.api.permit_watch(&create) {
+            return self.forbidden(&status).await;
+        }
         let (revision, result) = self.watchers.add(create.watch_id, spec(&create));
         let mut response = WatchResponse { created: true, ..WatchResponse::default() };
         match result {
@@ -176,6 +182,20 @@ impl WatchStream {
             }
         }
         response.header = Some(self.api.header(revision));
+        self.send(response).await
+    }
+
+    /// A watch that the client may not have, in the words of etcd's error type.
+    async fn forbidden(&mut self, status: &Status) -> Result<(), Gone> {
+        let revision = read(&self.api.shared.store).revision();
+        let response = WatchResponse {
+            header: Some(self.api.header(revision)),
+            watch_id: NO_WATCHER,
+            created: true,
+            canceled: true,
+            cancel_reason: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
+            ..WatchResponse::default()
+        };
         self.send(response).await
     }
 
@@ -223,7 +243,7 @@ impl WatchStream {
             Pull::Events(events) => self.send_events(id, events).await,
             Pull::Compacted(at) => {
                 self.wishes.remove(&id);
-                let revision = crate::lock::read(&self.api.shared.store).revision();
+                let revision = read(&self.api.shared.store).revision();
                 let header = Some(self.api.header(revision));
                 let response = WatchResponse {
                     header,

@@ -1,5 +1,5 @@
 //! Upkeep between writes: leases that are over, compaction in small steps, what the member says of itself.
-use hull_kv_core::{Instant, Scrub};
+use hull_kv_core::{Caller, Instant, Scrub};
 use hull_kv_proto::{
     etcdserverpb::{AlarmRequest, AlarmType, LeaseRevokeRequest, alarm_request::AlarmAction},
     hullpb::{MemberAttributes, command::Op},
@@ -20,7 +20,7 @@ impl Driver {
         }
         let overdue = read(&self.shared.store).lessor().overdue(now, LEASES_A_ROUND);
         for id in overdue {
-            self.propose(Op::LeaseRevoke(LeaseRevokeRequest { id }), None);
+            self.propose(Op::LeaseRevoke(LeaseRevokeRequest { id }), Caller::Member, None);
         }
     }
 
@@ -37,7 +37,7 @@ impl Driver {
                 member_id: self.shared.member,
                 alarm: AlarmType::Nospace.into(),
             };
-            self.propose(Op::Alarm(request), None);
+            self.propose(Op::Alarm(request), Caller::Member, None);
         }
     }
 
@@ -63,7 +63,7 @@ impl Driver {
                 name: self.identity.name.clone(),
                 client_urls: self.identity.client_urls.clone(),
             };
-            self.propose(Op::MemberAttributes(attributes), None);
+            self.propose(Op::MemberAttributes(attributes), Caller::Member, None);
         }
     }
 

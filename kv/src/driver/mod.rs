@@ -17,7 +17,7 @@ use std::{
     time::Instant as SystemInstant,
 };
 
-use hull_kv_core::{Instant, Refused, Response};
+use hull_kv_core::{Caller, Instant, Refused, Response};
 use hull_kv_proto::hullpb::{Command, command::Op};
 use log::Log;
 pub use open::{Identity, OpenError};
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Driver {
 
 impl Driver {
     /// Puts a command into the log; the reply gets the state machine's answer once it is durable and applied.
-    pub fn propose(&mut self, op: Op, reply: Option<Reply>) {
+    pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<Reply>) {
         let failed = |reply: Option<Reply>, why| {
             if let Some(reply) = reply {
                 // Whoever asked may have gone.
@@ -84,7 +84,8 @@ impl Driver {
         }
         let id = self.next_id;
         self.next_id += 1;
-        let command = Command { id, member: self.shared.member, op: Some(op), ..Command::default() };
+        let mut command = Command { id, member: self.shared.member, op: Some(op), ..Command::default() };
+        caller.sign(&mut command);
         let data = command.encode_to_vec();
         if data.len() > MAX_REQUEST_BYTES {
             return failed(reply, Failed::TooLarge);

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hull_kv_core::Scrub;
+use hull_kv_core::{Caller, Scrub};
 use hull_kv_proto::hullpb::command::Op;
 use raft::eraftpb::Message;
 use tokio::sync::oneshot;
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Input {
     /// A command for the log.
-    Propose(Op, Reply),
+    Propose(Op, Caller, Reply),
     /// A message of another member.
     Peer(Message),
     /// A snapshot was written, or could not be.
@@ -151,7 +151,7 @@ impl Runner {
 
     fn take(&mut self, input: Input) -> Next {
         match input {
-            Input::Propose(op, reply) => self.driver.propose(op, Some(reply)),
+            Input::Propose(op, caller, reply) => self.driver.propose(op, caller, Some(reply)),
             Input::Peer(message) => self.driver.step(message),
             Input::Snapshot(result) => self.snapshot_ended(result),
             Input::Shrink(reply) => {

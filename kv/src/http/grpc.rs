@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hull_kv_proto::{
     etcdserverpb::{
-        cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
         maintenance_server::MaintenanceServer, watch_server::WatchServer,
     },
     v3electionpb::election_server::ElectionServer,
@@ -37,6 +37,7 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         "etcdserverpb.Cluster" => ClusterServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
         "v3lockpb.Lock" => LockServer::new(api).call(request).await,
         "v3electionpb.Election" => ElectionServer::new(api).call(request).await,
+        "etcdserverpb.Auth" => AuthServer::new(api).call(request).await,
         "etcdserverpb.Maintenance" => MaintenanceServer::new(api).call(request).await,
         "grpc.health.v1.Health" if path == HEALTH_PATH_CHECK || path == HEALTH_PATH_WATCH => Ok(health(&api)),
         _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),

@@ -16,6 +16,7 @@ use crate::api::Api;
 
 /// Answers one request of any kind.
 pub(crate) async fn answer(api: Api, request: Request<Incoming>) -> Response<Body> {
+    let api = api.for_client(request.headers());
     if grpc::is_grpc(&request) {
         return grpc::answer(api, request.map(Body::new)).await;
     }

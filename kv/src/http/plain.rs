@@ -175,6 +175,8 @@ fn refusal(status: &Status) -> Response<Body> {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::ResourceExhausted => StatusCode::INSUFFICIENT_STORAGE,
         Code::FailedPrecondition => StatusCode::PRECONDITION_FAILED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

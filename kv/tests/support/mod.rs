@@ -97,10 +97,15 @@ impl Member {
 
     /// One HTTP/1.1 exchange; answers the head and the body.
     pub fn http(&self, method: &str, path: &str, body: &str) -> (String, String) {
+        self.http_with(method, path, "", body)
+    }
+
+    /// The same with more header lines, each with its line end.
+    pub fn http_with(&self, method: &str, path: &str, headers: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.endpoint()).expect("connect");
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .expect("send");

@@ -14,7 +14,10 @@ pub struct Command {
     /// Revision of the auth store against which the proposer checked permissions.
     #[prost(uint64, tag = "12")]
     pub auth_revision: u64,
-    #[prost(oneof = "command::Op", tags = "4, 5, 6, 7, 8, 9, 10, 11, 13")]
+    /// A member proposed it of its own accord (a lease that ended): no permission is asked for.
+    #[prost(bool, tag = "14")]
+    pub by_member: bool,
+    #[prost(oneof = "command::Op", tags = "4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 16")]
     pub op: ::core::option::Option<command::Op>,
 }
 /// Nested message and enum types in `Command`.
@@ -39,7 +42,68 @@ pub mod command {
         LeaseCheckpoint(super::super::etcdserverpb::LeaseCheckpointRequest),
         #[prost(message, tag = "13")]
         MemberAttributes(super::MemberAttributes),
+        #[prost(message, tag = "15")]
+        AuthChange(super::AuthChange),
+        #[prost(message, tag = "16")]
+        Login(super::Login),
     }
+}
+/// A change of users, roles, or of whether they count. Passwords come hashed; their plain fields are empty.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuthChange {
+    #[prost(oneof = "auth_change::Change", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    pub change: ::core::option::Option<auth_change::Change>,
+}
+/// Nested message and enum types in `AuthChange`.
+pub mod auth_change {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        Enable(super::super::etcdserverpb::AuthEnableRequest),
+        #[prost(message, tag = "2")]
+        Disable(super::super::etcdserverpb::AuthDisableRequest),
+        #[prost(message, tag = "3")]
+        UserAdd(super::super::etcdserverpb::AuthUserAddRequest),
+        #[prost(message, tag = "4")]
+        UserDelete(super::super::etcdserverpb::AuthUserDeleteRequest),
+        #[prost(message, tag = "5")]
+        UserChangePassword(super::super::etcdserverpb::AuthUserChangePasswordRequest),
+        #[prost(message, tag = "6")]
+        UserGrantRole(super::super::etcdserverpb::AuthUserGrantRoleRequest),
+        #[prost(message, tag = "7")]
+        UserRevokeRole(super::super::etcdserverpb::AuthUserRevokeRoleRequest),
+        #[prost(message, tag = "8")]
+        RoleAdd(super::super::etcdserverpb::AuthRoleAddRequest),
+        #[prost(message, tag = "9")]
+        RoleDelete(super::super::etcdserverpb::AuthRoleDeleteRequest),
+        #[prost(message, tag = "10")]
+        RoleGrantPermission(super::super::etcdserverpb::AuthRoleGrantPermissionRequest),
+        #[prost(message, tag = "11")]
+        RoleRevokePermission(
+            super::super::etcdserverpb::AuthRoleRevokePermissionRequest,
+        ),
+    }
+}
+/// A user whose password was right gets a token that every member knows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Login {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Drawn at random by the proposer; the token is this, a dot, and the entry's index.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+}
+/// Users, roles and whether they count, in a snapshot.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuthRecord {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub users: ::prost::alloc::vec::Vec<super::authpb::User>,
+    #[prost(message, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<super::authpb::Role>,
 }
 /// What a member says of itself once it serves; carried in the log so that all members know it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -92,6 +156,8 @@ pub struct SnapshotHead {
     /// Number of revision records that follow.
     #[prost(uint64, tag = "10")]
     pub records: u64,
+    #[prost(message, optional, tag = "11")]
+    pub auth: ::core::option::Option<AuthRecord>,
 }
 /// A lease as the cluster knows it; when it expires is the leader's business.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
