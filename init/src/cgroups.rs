@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use heapless::String;
 use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::{Errno, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::files;
 
@@ -105,17 +106,11 @@ pub(crate) fn containers_run() -> bool {
     events.windows(11).any(|window| window == b"populated 1")
 }
 
-/// SIGTERM to every process of every container. The node ends: this may allocate.
+/// SIGTERM to the launcher's monitors: each gives its container the stop signal of its image and the time that it asks for. The node
+/// ends: this may allocate.
 pub(crate) fn terminate_containers() {
-    let mut folders = vec![std::path::PathBuf::from(CONTAINERS)];
-    while let Some(folder) = folders.pop() {
-        let procs = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-        for pid in procs.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM); // it may be gone already
-        }
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        folders.extend(
-            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()),
-        );
+    let procs = std::fs::read_to_string(files::path(&[CONTAINERS, "/.monitors/cgroup.procs"]).as_str());
+    for pid in procs.unwrap_or_default().lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw)) {
+        let _ = kill_process(pid, Signal::TERM); // it may be gone already
     }
 }
