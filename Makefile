@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long check bench clean
+.PHONY: help setup kernel programs image release run test test-long check bench bench-kv clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: setup ## formatting, lints, tidiness, kernel options
 
 bench: image ## measure boot and swap, and write docs/benchmarks.md
 	@qemu-tests/bench.sh
+
+bench-kv: setup ## measure the store beside etcd, and write docs/benchmarks-kv.md
+	@kv/bench.sh
 
 clean: ## remove what was built here (the kernel cache stays)
 	@cargo clean --quiet && rm -rf $(OUT)

@@ -1,0 +1,120 @@
+//! What etcd's `benchmark` is asked to do, and what is hoped for.
+
+/// A ratio to the second subject that is aimed at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Aim {
+    /// At least so many times its requests a second.
+    pub(crate) rate: f64,
+    /// At most so much of its processor time.
+    pub(crate) processor: Option<f64>,
+}
+
+/// One call of the tool.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    /// Members of the cluster it runs against.
+    pub(crate) members: usize,
+    pub(crate) arguments: &'static [&'static str],
+    pub(crate) aim: Aim,
+}
+
+impl Workload {
+    /// The value of `--total`.
+    pub(crate) fn requests(&self) -> u64 {
+        let total = self.arguments.windows(2).find(|pair| pair[0] == "--total");
+        total.and_then(|pair| pair[1].parse().ok()).unwrap_or(1)
+    }
+}
+
+const fn rate(rate: f64) -> Aim {
+    Aim { rate, processor: None }
+}
+
+/// In the order of the document. Puts come first: the ranges then find keys.
+pub(crate) const WORKLOADS: [Workload; 6] = [
+    Workload {
+        name: "put, 1 client",
+        members: 1,
+        arguments: &[
+            "put",
+            "--clients",
+            "1",
+            "--conns",
+            "1",
+            "--total",
+            "3000",
+            "--key-space-size",
+            "100000",
+            "--val-size",
+            "256",
+        ],
+        aim: rate(1.8),
+    },
+    Workload {
+        name: "put, 100 clients",
+        members: 1,
+        arguments: &[
+            "put",
+            "--clients",
+            "100",
+            "--conns",
+            "10",
+            "--total",
+            "50000",
+            "--key-space-size",
+            "100000",
+            "--val-size",
+            "256",
+        ],
+        aim: Aim { rate: 3.0, processor: Some(0.25) },
+    },
+    Workload {
+        name: "put, 1,000 clients",
+        members: 1,
+        arguments: &[
+            "put",
+            "--clients",
+            "1000",
+            "--conns",
+            "100",
+            "--total",
+            "100000",
+            "--key-space-size",
+            "100000",
+            "--val-size",
+            "256",
+        ],
+        aim: Aim { rate: 3.0, processor: Some(0.25) },
+    },
+    Workload {
+        name: "linearizable range, 100 clients",
+        members: 1,
+        arguments: &["range", "key", "--clients", "100", "--conns", "10", "--total", "50000", "--consistency", "l"],
+        aim: rate(4.0),
+    },
+    Workload {
+        name: "lease keep-alive, 100 clients",
+        members: 1,
+        arguments: &["lease-keepalive", "--clients", "100", "--conns", "10", "--total", "50000"],
+        aim: rate(3.0),
+    },
+    Workload {
+        name: "put, 3 nodes, 1,000 clients",
+        members: 3,
+        arguments: &[
+            "put",
+            "--clients",
+            "1000",
+            "--conns",
+            "100",
+            "--total",
+            "50000",
+            "--key-space-size",
+            "100000",
+            "--val-size",
+            "256",
+        ],
+        aim: rate(3.0),
+    },
+];
