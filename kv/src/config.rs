@@ -1,5 +1,9 @@
 //! Flags and environment, under etcd's names wherever etcd has the setting.
+mod cluster;
+
 use std::{fmt, net::SocketAddr, path::PathBuf};
+
+pub use cluster::{Cluster, State};
 
 use hull_kv_core::limits::MAX_TXN_OPS;
 
@@ -16,10 +20,8 @@ pub struct Config {
     pub listen: Vec<Address>,
     /// `--advertise-client-urls`
     pub advertise_client_urls: Vec<String>,
-    /// `--initial-advertise-peer-urls`
-    pub peer_urls: Vec<String>,
-    /// `--initial-cluster-token`
-    pub cluster_token: String,
+    /// What makes several members one cluster.
+    pub cluster: Cluster,
     /// `--max-txn-ops`
     pub max_txn_ops: usize,
     /// `--bcrypt-cost`
@@ -57,7 +59,7 @@ struct Setting {
     help: &'static str,
 }
 
-const SETTINGS: [Setting; 10] = [
+const SETTINGS: &[Setting] = &[
     Setting { flag: "name", variable: "ETCD_NAME", default: "default", help: "human name of this member" },
     Setting {
         flag: "data-dir",
@@ -84,18 +86,6 @@ const SETTINGS: [Setting; 10] = [
         help: "where clients reach this member (default: where it listens)",
     },
     Setting {
-        flag: "initial-advertise-peer-urls",
-        variable: "ETCD_INITIAL_ADVERTISE_PEER_URLS",
-        default: "http://localhost:2380",
-        help: "where peers reach this member; part of its identity",
-    },
-    Setting {
-        flag: "initial-cluster-token",
-        variable: "ETCD_INITIAL_CLUSTER_TOKEN",
-        default: "etcd-cluster",
-        help: "tells this cluster from others; part of its identity",
-    },
-    Setting {
         flag: "max-txn-ops",
         variable: "ETCD_MAX_TXN_OPS",
         default: "128",
@@ -115,6 +105,11 @@ const SETTINGS: [Setting; 10] = [
     },
 ];
 
+/// Every setting.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(cluster::SETTINGS)
+}
+
 impl Config {
     /// From arguments (without the program's name) and a look-up of environment variables. Flags win.
     ///
@@ -124,7 +119,7 @@ impl Config {
         args: impl IntoIterator<Item = std::ffi::OsString>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Asked, ConfigError> {
-        let mut values: Vec<Option<String>> = SETTINGS.iter().map(|setting| variable(setting.variable)).collect();
+        let mut values: Vec<Option<String>> = settings().map(|setting| variable(setting.variable)).collect();
         let mut parser = lexopt::Parser::from_args(args);
         while let Some(argument) = parser.next().map_err(|error| ConfigError(error.to_string()))? {
             match argument {
@@ -137,7 +132,7 @@ impl Config {
                     )));
                 }
                 lexopt::Arg::Long(flag) => {
-                    let at = SETTINGS.iter().position(|setting| setting.flag == flag);
+                    let at = settings().position(|setting| setting.flag == flag);
                     let at = at.ok_or_else(|| ConfigError(format!("unknown flag --{flag}")))?;
                     let value = parser.value().map_err(|error| ConfigError(error.to_string()))?;
                     values[at] = Some(value.to_string_lossy().into_owned());
@@ -146,8 +141,9 @@ impl Config {
             }
         }
         let get = |flag: &str| {
-            let at = SETTINGS.iter().position(|setting| setting.flag == flag).unwrap_or_default();
-            values[at].clone().filter(|value| !value.is_empty()).unwrap_or_else(|| SETTINGS[at].default.to_owned())
+            let found = settings().zip(&values).find(|(setting, _)| setting.flag == flag);
+            let said = found.and_then(|(_, value)| value.clone()).filter(|value| !value.is_empty());
+            said.unwrap_or_else(|| found.map_or("", |(setting, _)| setting.default).to_owned())
         };
         Self::from_values(get).map(|config| Asked::Serve(Box::new(config)))
     }
@@ -155,7 +151,9 @@ impl Config {
     fn from_values(get: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
         let name = get("name");
         let data_dir = Some(get("data-dir")).filter(|dir| !dir.is_empty()).unwrap_or_else(|| format!("{name}.hull"));
-        let mut listen = split(&get("listen-client-urls")).map(|url| tcp(&url)).collect::<Result<Vec<_>, _>>()?;
+        let mut listen = split(&get("listen-client-urls"))
+            .map(|url| ip_and_port("listen-client-urls", &url).map(Address::Tcp))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut advertise: Vec<String> = split(&get("advertise-client-urls")).collect();
         if advertise.is_empty() {
             advertise = listen.iter().map(ToString::to_string).collect();
@@ -165,13 +163,13 @@ impl Config {
             listen.push(Address::Unix(socket.into()));
         }
         let ops = get("max-txn-ops");
+        let cluster = Cluster::from_values(&name, &get)?;
         Ok(Self {
             name,
             data_dir: data_dir.into(),
             listen,
             advertise_client_urls: advertise,
-            peer_urls: split(&get("initial-advertise-peer-urls")).collect(),
-            cluster_token: get("initial-cluster-token"),
+            cluster,
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
             })?,
@@ -195,22 +193,20 @@ fn split(list: &str) -> impl Iterator<Item = String> {
 }
 
 /// `http://ip:port`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
-fn tcp(url: &str) -> Result<Address, ConfigError> {
-    let wrong = |why: &str| ConfigError(format!("--listen-client-urls {url}: {why}"));
+fn ip_and_port(flag: &str, url: &str) -> Result<SocketAddr, ConfigError> {
+    let wrong = |why: &str| ConfigError(format!("--{flag} {url}: {why}"));
     if url.starts_with("https://") {
         return Err(wrong("TLS is not in this version; use http:// on a loopback or otherwise trusted address"));
     }
     let rest = url.strip_prefix("http://").ok_or_else(|| wrong("http://ip:port was expected"))?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let rest = rest.strip_prefix("localhost:").map_or_else(|| rest.to_owned(), |port| format!("127.0.0.1:{port}"));
-    rest.parse::<SocketAddr>()
-        .map(Address::Tcp)
-        .map_err(|_| wrong("http://ip:port was expected; names are not looked up"))
+    rest.parse::<SocketAddr>().map_err(|_| wrong("http://ip:port was expected; names are not looked up"))
 }
 
 fn help() -> String {
     let mut text = String::from("hull-kv: Hull's store, with etcd's v3 API\n\nUsage: hull-kv [--FLAG VALUE]...\n\n");
-    for setting in &SETTINGS {
+    for setting in settings() {
         text.push_str(&format!("  --{:<28} {}\n  {:<30} {}", setting.flag, setting.help, "", setting.variable));
         if !setting.default.is_empty() {
             text.push_str(&format!(", default {}", setting.default));

@@ -8,6 +8,7 @@ pub mod http;
 pub mod limits;
 mod lock;
 pub mod metrics;
+pub mod peer;
 pub mod serve;
 pub mod shared;
 pub mod snapfile;

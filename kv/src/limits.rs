@@ -14,15 +14,6 @@ pub const MAX_BATCH: usize = 4096;
 /// Committed entries applied under one hold of the store's lock: bounds how long readers wait.
 pub const APPLY_UNDER_LOCK: usize = 256;
 
-/// One raft tick; heartbeats go out each, elections take ten. etcd's `--heartbeat-interval`.
-pub const TICK: Duration = Duration::from_millis(100);
-
-/// Ticks of an election. etcd's `--election-timeout` of 1,000 ms.
-pub const ELECTION_TICKS: usize = 10;
-
-/// Seconds that a new leader adds to every lease: its own election.
-pub const LEASE_EXTENSION_SECONDS: i64 = 1;
-
 /// How often overdue leases are looked for (etcd: 500 ms).
 pub const LEASE_CHECK: Duration = Duration::from_millis(500);
 
@@ -58,5 +49,28 @@ pub const WATCH_PROGRESS: Duration = Duration::from_secs(600);
 
 /// The largest write that a client may wait for (etcd: 5 s and twice the election time-out).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Applied entries (bytes) that every member of a cluster keeps in memory, so that a member that lags a little behind
+/// needs no snapshot.
+pub const CATCH_UP_BYTES: usize = 4 * 1024 * 1024;
+
+/// Applied entries (bytes) that a leader keeps for a member that is up and lags behind, at most: beyond, that member gets
+/// a snapshot.
+pub const CATCH_UP_LIMIT_BYTES: usize = 32 * 1024 * 1024;
+
+/// Entries (bytes) in one message to a follower. Smaller than etcd's limit: a message must not hold up a heartbeat.
+pub const APPEND_BYTES: u64 = 512 * 1024;
+
+/// Messages with entries on their way to one follower: bounds what a slow one costs.
+pub const APPENDS_IN_FLIGHT: usize = 128;
+
+/// The longest frame between members (bytes): one entry can have a request's size, a batch of forwarded ones several.
+pub const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
+
+/// Words (bytes) that wait for one member's connection; beyond, they are dropped and raft sends again later.
+pub const PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Words (bytes) of all members that wait for the log's thread; beyond, their connections wait.
+pub const PEER_INBOX_BYTES: usize = 32 * 1024 * 1024;
 
 const _: () = assert!(WAL_SEGMENT_BYTES > 4 * MAX_REQUEST_BYTES as u64);

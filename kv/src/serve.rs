@@ -1,23 +1,30 @@
 //! A member from start to stop.
-use std::{fmt, io, sync::Arc, time::Duration};
+mod join;
 
-use hull_kv_core::Store;
+use std::{
+    fmt, io,
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
+
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{Notify, oneshot},
 };
 
 use crate::{
     api::Api,
     auth::{Logins, TokenKind},
-    config::Config,
-    disk::RealDisk,
+    config::{Cluster, Config, ConfigError},
+    disk::{Disk, RealDisk},
     driver::{
-        Driver, Identity, OpenError,
-        thread::{self, Input},
+        Driver, Identity, OpenError, REMOVED, Start,
+        thread::{self, Ended, Input, Inputs},
     },
-    http::{ListenError, Listener, Passed},
+    http::{ListenError, Listener, Passed, bind_tcp},
     lock::{read, write},
+    peer::{Dialer, Incoming, Local, Network, PeerListener},
+    shared::Shared,
 };
 
 /// Why a member stopped or did not start.
@@ -27,6 +34,14 @@ pub enum ServeError {
     Open(OpenError),
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// An address that is none.
+    Address(ConfigError),
+    /// The member cannot become one of its cluster.
+    Join(String),
+    /// The cluster removed this member.
+    Removed,
+    /// The disk lost what this member had acknowledged.
+    Forgetful,
     /// The disk refused while running, or something at the start did.
     Io {
         /// What was being done.
@@ -41,6 +56,14 @@ impl fmt::Display for ServeError {
         match self {
             Self::Open(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
+            Self::Address(error) => error.fmt(f),
+            Self::Join(why) => f.write_str(why),
+            Self::Removed => f.write_str(REMOVED),
+            Self::Forgetful => f.write_str(
+                "the leader knows of writes that this member acknowledged and does not have: its disk was lost or set \
+                 back. The member stops rather than undo them; remove it (etcdctl member remove), remove its data \
+                 folder, add it again (etcdctl member add), and start it with --initial-cluster-state existing",
+            ),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
     }
@@ -55,56 +78,145 @@ fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
     move |source| ServeError::Io { doing, source }
 }
 
+/// How long a leader that is asked to stop waits for another one: two elections of etcd's default.
+const HAND_OFF_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a member of several waits for the others before it tells that it serves: then at least it tells why not.
+const COMPANY_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs a member until SIGTERM or SIGINT, or until its log fails.
 ///
 /// # Errors
 /// What kept it from starting, or made it stop.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
     let disk = RealDisk::open(&config.data_dir).map_err(io_error("open the data folder"))?;
-    let identity = Identity {
-        name: config.name.clone(),
-        peer_urls: config.peer_urls.clone(),
-        client_urls: config.advertise_client_urls.clone(),
-        cluster_token: config.cluster_token.clone(),
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
+    runtime.block_on(run(config, Arc::new(disk)))
+}
+
+async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
+    let dialer = Dialer::default();
+    let birth = join::birth(config, &*disk, &dialer).await?;
+    let start = Start {
+        identity: Identity { name: config.name.clone(), client_urls: config.advertise_client_urls.clone() },
+        birth,
+        timing: config.cluster.timing,
+        life: join::life(),
     };
-    let driver = Driver::open(Arc::new(disk), identity).map_err(ServeError::Open)?;
+    let driver = Driver::open(Arc::clone(&disk), start).map_err(ServeError::Open)?;
     let shared = Arc::clone(driver.shared());
     let logins = Logins { bcrypt_cost: config.bcrypt_cost, tokens: TokenKind::Simple };
     write(&shared.store).set_token_ttl(config.token_ttl_ms);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
-    runtime.block_on(async {
-        let mut passed = Passed::from_environment();
-        let bind = |address| Listener::bind(address, &mut passed);
-        let listeners = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>();
-        let listeners = listeners.map_err(ServeError::Listen)?;
-        let (stopped, mut log_stopped) = oneshot::channel();
-        let running = thread::start(driver, stopped).map_err(io_error("write the log"))?;
-        let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops, logins);
-        for listener in listeners {
-            tokio::spawn(listener.serve(api.clone()));
+    let inputs = Inputs::default();
+    let local =
+        Local { shared: Arc::clone(&shared), cluster: driver.cluster_id(), inputs: inputs.sender.clone(), dialer };
+    let incoming = Incoming::default();
+    let network = Network::new(local.clone(), incoming.clone());
+    let door =
+        PeerDoor { server: Arc::new(PeerListener::new(local, disk, incoming)), has_company: network.has_company() };
+    door.open(config, &driver).await?;
+    let mut passed = Passed::from_environment();
+    let bind = |address| Listener::bind(address, &mut passed);
+    let listeners = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>();
+    let listeners = listeners.map_err(ServeError::Listen)?;
+    let (stopped, mut log_stopped) = oneshot::channel();
+    let running = thread::start(driver, inputs, Box::new(network), stopped).map_err(io_error("write the log"))?;
+    let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops, logins);
+    for listener in listeners {
+        tokio::spawn(listener.serve(api.clone()));
+    }
+    let outcome = {
+        let announced = announce(config, &shared, &running.inputs);
+        tokio::select! {
+            outcome = until_stopped(&mut log_stopped) => outcome?,
+            never = announced => match never {},
         }
-        announce(config, &read(&shared.store));
-        let outcome = until_stopped(&mut log_stopped).await?;
-        // Nobody listens to the manager if there is none.
-        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
-        if outcome == Outcome::Asked {
-            let _ = running.inputs.send(Input::Stop);
-            if tokio::time::timeout(STOP_PATIENCE, log_stopped).await.is_err() {
-                eprintln!("hull-kv: the disk takes nothing more; stopping without what nobody was promised");
-                return Ok(());
-            }
+    };
+    // Nobody listens to the manager if there is none.
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    if outcome == Outcome::Asked {
+        hand_off(&shared, &running.inputs).await;
+        let _ = running.inputs.send(Input::Stop);
+        if tokio::time::timeout(STOP_PATIENCE, log_stopped).await.is_err() {
+            eprintln!("hull-kv: the disk takes nothing more; stopping without what nobody was promised");
+            return Ok(());
         }
-        running.join().map_err(io_error("write the log; the member stops, because what it promised may be lost"))
-    })
+    }
+    match running.join().map_err(io_error("write the log; the member stops, because what it promised may be lost"))? {
+        Ended::Asked => Ok(()),
+        Ended::Removed => Err(ServeError::Removed),
+        Ended::Forgetful => Err(ServeError::Forgetful),
+    }
+}
+
+/// A leader that stops on request lets another one lead first: writes go on without an election's silence.
+async fn hand_off(shared: &Shared, inputs: &Sender<Input>) {
+    if !shared.leads() || read(&shared.store).members().only(shared.member) {
+        return;
+    }
+    let (reply, moved) = oneshot::channel();
+    if inputs.send(Input::MoveLeader(0, reply)).is_ok() {
+        // Without another one that is up, the stop happens all the same.
+        let _ = tokio::time::timeout(HAND_OFF_PATIENCE, moved).await;
+    }
+}
+
+/// Listens for other members: from the start if there are any, otherwise once there are.
+struct PeerDoor {
+    server: Arc<PeerListener>,
+    has_company: Arc<Notify>,
+}
+
+impl PeerDoor {
+    async fn open(self, config: &Config, driver: &Driver) -> Result<(), ServeError> {
+        if config.cluster.listen.is_none() && driver.alone() {
+            let cluster = config.cluster.clone();
+            tokio::spawn(async move {
+                self.has_company.notified().await;
+                while let Err(error) = self.listen(&cluster) {
+                    eprintln!("hull-kv: {error}; trying again, because other members wait for it");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            return Ok(());
+        }
+        self.listen(&config.cluster)
+    }
+
+    fn listen(&self, cluster: &Cluster) -> Result<(), ServeError> {
+        for address in cluster.listen_addresses().map_err(ServeError::Address)? {
+            let listener = bind_tcp(address).map_err(ServeError::Listen)?;
+            tokio::spawn(Arc::clone(&self.server).serve(listener));
+        }
+        Ok(())
+    }
 }
 
 /// Tells the service manager and the person at the console that reads and writes are served.
-fn announce(config: &Config, store: &Store) {
+async fn announce(config: &Config, shared: &Shared, inputs: &Sender<Input>) -> std::convert::Infallible {
+    let served = tokio::time::timeout(COMPANY_PATIENCE, served(shared, inputs)).await.is_ok();
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     let addresses: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
-    let usage = store.usage();
-    eprintln!("hull-kv: serving on {} at revision {} with {} keys", addresses.join(", "), store.revision(), usage.keys);
+    let (revision, keys) = {
+        let store = read(&shared.store);
+        (store.revision(), store.usage().keys)
+    };
+    eprintln!("hull-kv: serving on {} at revision {revision} with {keys} keys", addresses.join(", "));
+    if !served {
+        eprintln!("hull-kv: no majority of the members answers yet: reads and writes wait for one");
+    }
+    std::future::pending().await
+}
+
+/// Returns once this member has seen everything that was acknowledged before its start.
+async fn served(shared: &Shared, inputs: &Sender<Input>) {
+    if shared.leads() && read(&shared.store).members().only(shared.member) {
+        return;
+    }
+    let (reply, answer) = oneshot::channel();
+    let _ = inputs.send(Input::Read(reply));
+    let _ = answer.await;
 }
 
 /// Why the member ends.

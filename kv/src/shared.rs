@@ -11,7 +11,10 @@ use std::{
 use hull_kv_core::{Instant, Store, StreamId};
 use tokio::sync::Notify;
 
-use crate::{lock::lock, metrics::Metrics};
+use crate::{
+    lock::{lock, write},
+    metrics::Metrics,
+};
 
 /// Raft's standing, as the driver last saw it. Each number alone is right; together they may be of two moments.
 #[derive(Debug, Default)]
@@ -39,6 +42,10 @@ pub struct Shared {
     pub standing: Standing,
     /// Counters for `/metrics`.
     pub metrics: Metrics,
+    /// How often a snapshot from elsewhere replaced the store. Changes under the store's lock only.
+    generation: AtomicU64,
+    /// Snapshots for other members that are being read off the store.
+    readers: Arc<()>,
     streams: Mutex<HashMap<StreamId, Arc<Notify>>>,
     next_stream: AtomicU64,
     started: SystemInstant,
@@ -52,6 +59,8 @@ impl Shared {
             store: RwLock::new(store),
             standing: Standing::default(),
             metrics: Metrics::default(),
+            generation: AtomicU64::new(0),
+            readers: Arc::default(),
             streams: Mutex::default(),
             next_stream: AtomicU64::new(1),
             started: SystemInstant::now(),
@@ -66,6 +75,37 @@ impl Shared {
     /// Whether this member leads.
     pub fn leads(&self) -> bool {
         self.standing.leader.load(Ordering::Acquire) == self.member
+    }
+
+    /// Whether there is a leader, here or elsewhere.
+    pub fn has_leader(&self) -> bool {
+        self.standing.leader.load(Ordering::Acquire) != 0
+    }
+
+    /// Tells one store from the next: they are the same store only while this number stays.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Keeps compaction from removing anything while it is held: a snapshot for another member is being read.
+    pub fn hold_for_reader(&self) -> Arc<()> {
+        Arc::clone(&self.readers)
+    }
+
+    /// Whether somebody holds compaction up ([`Self::hold_for_reader`]).
+    pub fn is_read_for_others(&self) -> bool {
+        Arc::strong_count(&self.readers) > 1
+    }
+
+    /// The store becomes what a snapshot from elsewhere says; everybody who watches is woken.
+    pub fn replace_store(&self, restored: Store) {
+        let woken = {
+            let mut store = write(&self.store);
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            store.become_restored(restored);
+            store.hub_mut().take_woken()
+        };
+        self.wake(&woken);
     }
 
     /// Registers a watch stream; it is notified when one of its watchers has something to read.

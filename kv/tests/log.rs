@@ -5,9 +5,11 @@ use hull_kv::{
     disk::{Disk, MemoryDisk},
     wal::{Replay, Wal, WalError},
 };
+use hull_kv_core::Applied;
 use raft::eraftpb::{Entry, HardState};
 
 const MEMBER: u64 = 7;
+const START: Applied = Applied { index: 0, term: 0 };
 const FILE: &str = "wal-0000000000000001";
 
 fn entry(index: u64, bytes: usize) -> Entry {
@@ -33,7 +35,7 @@ fn written(disk: &MemoryDisk, batches: u64) -> Vec<usize> {
 }
 
 fn open(disk: &MemoryDisk) -> Result<Option<(Wal, Replay)>, WalError> {
-    Wal::open(Arc::new(disk.clone()), MEMBER, 0)
+    Wal::open(Arc::new(disk.clone()), MEMBER, START)
 }
 
 fn entries(disk: &MemoryDisk) -> Result<usize, String> {
@@ -161,7 +163,7 @@ fn a_log_that_ends_before_its_commit_index_stops_the_member() {
 fn another_members_log_is_refused_by_name() {
     let disk = MemoryDisk::default();
     written(&disk, 1);
-    let Err(error) = Wal::open(Arc::new(disk), MEMBER + 1, 0) else { panic!("a foreign log was opened") };
+    let Err(error) = Wal::open(Arc::new(disk), MEMBER + 1, START) else { panic!("a foreign log was opened") };
     assert!(error.to_string().contains("written by member 7, but this is member 8"), "{error}");
 }
 
@@ -190,7 +192,8 @@ fn a_long_log_spreads_over_files_and_its_front_goes_when_a_snapshot_covers_it() 
     assert_eq!((files(), entries(&disk)), (3, Ok(50)));
     wal.truncate_front(40).expect("truncate");
     assert_eq!(files(), 1);
-    let (_, replay) = Wal::open(Arc::new(disk.clone()), MEMBER, 40).expect("open").expect("log");
+    let (_, replay) =
+        Wal::open(Arc::new(disk.clone()), MEMBER, Applied { index: 40, term: 1 }).expect("open").expect("log");
     assert_eq!(replay.entries.first().map(|entry| entry.index), Some(41));
-    assert!(Wal::open(Arc::new(disk), MEMBER, 0).is_err(), "without the snapshot entries are missing");
+    assert!(Wal::open(Arc::new(disk), MEMBER, START).is_err(), "without the snapshot entries are missing");
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use hull_kv::{
     disk::{Disk, Growth, MemoryDisk},
-    driver::{Driver, Failed, Identity},
+    driver::{Birth, Driver, Failed, Identity, Nobody, Start, Timing},
     snapfile,
 };
 use hull_kv_core::{Instant, Refused, Response};
@@ -15,19 +15,20 @@ use tokio::sync::oneshot;
 
 const NOW: Instant = Instant(0);
 
-fn identity() -> Identity {
-    Identity {
-        name: "one".into(),
-        peer_urls: vec!["http://localhost:2380".into()],
-        client_urls: vec![],
-        cluster_token: "test".into(),
+fn alone() -> Start {
+    let first = [("one".to_owned(), vec!["http://localhost:2380".to_owned()])];
+    Start {
+        identity: Identity { name: "one".into(), client_urls: vec![] },
+        birth: Birth::found(&first, "test", "one").expect("is among them"),
+        timing: Timing::default(),
+        life: 1,
     }
 }
 
 fn start(disk: &MemoryDisk) -> Driver {
-    let mut driver = Driver::open(Arc::new(disk.clone()), identity()).expect("open");
+    let mut driver = Driver::open(Arc::new(disk.clone()), alone()).expect("open");
     driver.campaign();
-    let _ = driver.turn(NOW).expect("turn");
+    let _ = driver.turn(NOW, &mut Nobody).expect("turn");
     assert!(driver.serves(), "a member that is alone leads at once");
     driver
 }
@@ -46,7 +47,7 @@ fn run(driver: &mut Driver, ops: Vec<Op>) -> Vec<Result<Response, Failed>> {
             answer
         })
         .collect();
-    let _ = driver.turn(NOW).expect("turn");
+    let _ = driver.turn(NOW, &mut Nobody).expect("turn");
     answers.into_iter().map(|mut answer| answer.try_recv().expect("answered")).collect()
 }
 
@@ -96,7 +97,7 @@ fn a_member_started_from_a_snapshot_and_the_log_behind_it_is_the_member() {
     for n in 0..500 {
         run(&mut driver, vec![Op::Put(put_request(&format!("k{}", n % 50), &n.to_string()))]);
     }
-    let written = snapfile::write(&disk, &driver.shared().store).expect("snapshot");
+    let written = snapfile::write(&disk, driver.shared()).expect("snapshot");
     driver.snapshot_done(written);
     run(&mut driver, vec![Op::Put(put_request("after", "v"))]);
     let hash = |driver: &Driver| driver.shared().store.read().expect("store").hash_kv(0);
@@ -125,13 +126,13 @@ fn a_flipped_bit_in_a_snapshot_stops_the_member_whatever_byte_it_is_in() {
     let disk = MemoryDisk::default();
     let mut driver = start(&disk);
     run(&mut driver, (0..300).map(|n| Op::Put(put_request(&format!("k{n}"), "value"))).collect());
-    snapfile::write(&disk, &driver.shared().store).expect("snapshot");
+    snapfile::write(&disk, driver.shared()).expect("snapshot");
     let name = disk.list().expect("list").into_iter().find(|name| name.starts_with("snapshot-")).expect("snapshot");
     let bytes = disk.read(&name).expect("read").len();
     for at in (0..bytes).step_by(11) {
         let flipped = disk.after_power_cut(|_, _| 0);
         flipped.tamper(&name, |bytes| bytes[at] ^= 4);
-        let error = Driver::open(Arc::new(flipped), identity()).err().map(|error| error.to_string());
+        let error = Driver::open(Arc::new(flipped), alone()).err().map(|error| error.to_string());
         let message = error.unwrap_or_else(|| panic!("byte {at} was flipped and nobody noticed"));
         assert!(message.contains(&name) && message.contains("damaged at byte"), "{message}");
     }
@@ -142,9 +143,9 @@ fn a_snapshot_without_its_log_stops_the_member() {
     let disk = MemoryDisk::default();
     let mut driver = start(&disk);
     run(&mut driver, vec![Op::Put(put_request("a", "v"))]);
-    snapfile::write(&disk, &driver.shared().store).expect("snapshot");
+    snapfile::write(&disk, driver.shared()).expect("snapshot");
     disk.remove("wal-0000000000000001").expect("remove");
-    let error = Driver::open(Arc::new(disk), identity()).err().map(|error| error.to_string()).expect("refused");
+    let error = Driver::open(Arc::new(disk), alone()).err().map(|error| error.to_string()).expect("refused");
     assert!(error.contains("there is a snapshot but no log"), "{error}");
 }
 
@@ -163,8 +164,8 @@ fn a_disk_that_runs_low_refuses_puts_but_not_deletes_until_the_alarm_is_lowered(
     }
     let refused = run(&mut driver, vec![Op::Put(put_request("b", "v"))]);
     assert_eq!(refused, [Err(Failed::Refused(Refused::NoSpace))]);
-    driver.raise_alarms();
-    let _ = driver.turn(NOW).expect("turn");
+    driver.on_time(NOW);
+    let _ = driver.turn(NOW, &mut Nobody).expect("turn");
     assert!(driver.shared().store.read().expect("store").alarms().no_space());
     let delete = DeleteRangeRequest { key: "a".into(), ..DeleteRangeRequest::default() };
     assert!(run(&mut driver, vec![Op::DeleteRange(delete)])[0].is_ok());
@@ -177,7 +178,7 @@ fn a_member_starts_and_deletes_on_a_disk_without_a_free_byte() {
     disk.set_free(Some(64 * 1024 * 1024));
     let mut driver = start(&disk);
     run(&mut driver, vec![Op::Put(put_request("a", "v")), Op::Put(put_request("b", "v"))]);
-    driver.mind_space();
+    driver.on_time(Instant(3_600_000));
     drop(driver);
     disk.set_free(Some(0));
     let mut driver = start(&disk);

@@ -12,6 +12,7 @@ use crate::{
     auth::Caller,
     error::Refused,
     lease::Instant,
+    member::Member,
     put::{Write, header},
     store::{Applied, Store},
 };
@@ -31,6 +32,8 @@ pub enum Response {
     Auth(i64),
     /// A login: the current revision and the token.
     Token(i64, String),
+    /// The members after a change of them.
+    Members(Vec<Member>),
     /// Commands that only the members themselves propose.
     Internal,
 }
@@ -90,6 +93,10 @@ impl Store {
             Op::Login(login) => {
                 let token = self.auth.login(login, self.applied.index, now)?;
                 Ok(Response::Token(self.revision, token))
+            }
+            Op::MemberChange(change) => {
+                self.members.change(change)?;
+                Ok(Response::Members(self.members.iter().cloned().collect()))
             }
         }
     }

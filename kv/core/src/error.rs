@@ -86,6 +86,24 @@ pub enum Refused {
     InvalidAuthMgmt,
     /// Users or roles changed between the look at the token and the request.
     AuthOldRevision,
+    /// No such member.
+    MemberNotFound,
+    /// A member of this id was there once.
+    MemberRemoved,
+    /// A member of this id is there.
+    MemberExists,
+    /// Another member has one of these addresses.
+    PeerUrlExists,
+    /// Only a learner can be promoted.
+    MemberNotLearner,
+    /// The cluster has as many learners as it may have.
+    TooManyLearners,
+    /// The learner has not caught up.
+    LearnerNotReady,
+    /// The change would leave fewer started members than a majority.
+    NotEnoughStarted,
+    /// Members are unreachable, so the change could cost the majority.
+    Unhealthy,
 }
 
 impl Refused {
@@ -106,8 +124,14 @@ impl Refused {
             | Self::AuthOldRevision => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::NoSpace => Code::ResourceExhausted,
-            Self::LeaseNotFound => Code::NotFound,
+            Self::LeaseNotFound | Self::MemberNotFound | Self::MemberRemoved => Code::NotFound,
             Self::LeaseExists
+            | Self::MemberExists
+            | Self::PeerUrlExists
+            | Self::MemberNotLearner
+            | Self::TooManyLearners
+            | Self::LearnerNotReady
+            | Self::NotEnoughStarted
             | Self::RootUserNotExist
             | Self::RootRoleNotExist
             | Self::UserAlreadyExists
@@ -120,6 +144,7 @@ impl Refused {
             Self::PermissionDenied => Code::PermissionDenied,
             Self::InvalidAuthToken => Code::Unauthenticated,
             Self::NoPasswordUser => Code::Unknown,
+            Self::Unhealthy => Code::Unavailable,
         }
     }
 
@@ -156,6 +181,14 @@ impl Refused {
             Self::InvalidAuthToken => "etcdserver: invalid auth token",
             Self::InvalidAuthMgmt => "etcdserver: invalid auth management",
             Self::AuthOldRevision => "etcdserver: revision of auth store is old",
+            Self::MemberNotFound | Self::MemberRemoved => "etcdserver: member not found",
+            Self::MemberExists => "etcdserver: member ID already exist",
+            Self::PeerUrlExists => "etcdserver: Peer URLs already exists",
+            Self::MemberNotLearner => "etcdserver: can only promote a learner member",
+            Self::TooManyLearners => "etcdserver: too many learner members in cluster",
+            Self::LearnerNotReady => "etcdserver: can only promote a learner member which is in sync with leader",
+            Self::NotEnoughStarted => "etcdserver: re-configuration failed due to not enough started members",
+            Self::Unhealthy => "etcdserver: unhealthy cluster",
         }
     }
 }

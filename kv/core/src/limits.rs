@@ -21,3 +21,6 @@ pub const KV_OVERHEAD: usize = 256;
 
 const _: () = assert!(MIN_LEASE_SECONDS > 0 && MIN_LEASE_SECONDS < MAX_LEASE_SECONDS);
 const _: () = assert!(HISTORY_CHUNK >= 2);
+
+/// Learners that a cluster may have at a time: etcd's, since each costs the leader like a voter.
+pub const MAX_LEARNERS: usize = 1;

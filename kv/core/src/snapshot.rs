@@ -33,19 +33,19 @@ pub struct SnapshotCursor {
 impl SnapshotCursor {
     /// Begins a snapshot of the state as it is now.
     pub fn new(store: &Store) -> Self {
-        let vote = |wanted| store.members.iter().filter(move |m| m.vote == wanted).map(|m| m.id).collect();
         let head = SnapshotHead {
             applied_index: store.applied.index,
             applied_term: store.applied.term,
             cluster_id: store.cluster_id,
-            voters: vote(Vote::Voter),
-            learners: vote(Vote::Learner),
+            voters: store.members.ids(Vote::Voter),
+            learners: store.members.ids(Vote::Learner),
             members: store.members.to_wire(),
             revision: store.revision,
             compacted: store.compacted,
             alarms: store.alarms.all().to_vec(),
             records: store.history.len() as u64,
             auth: Some(store.auth.to_wire()),
+            removed: store.members.removed(),
         };
         let leases: Vec<_> = store
             .lessor
@@ -172,6 +172,7 @@ impl Restore {
         store.auth = head.auth.map(Auth::from_wire).unwrap_or_default();
         let mut members = Members::default();
         head.members.into_iter().map(Member::from).for_each(|member| members.insert(member));
+        members.restore_removed(head.removed);
         store.members = members;
         Ok(())
     }

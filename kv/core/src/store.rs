@@ -106,11 +106,22 @@ impl Store {
         self.cluster_id
     }
 
-    /// Gives a new cluster its number and first members. Every first member must call it with the same arguments.
-    pub fn found(&mut self, cluster_id: u64, members: Members) {
+    /// Gives a new cluster its number and first members. Every first member must call it with the same arguments. The
+    /// members stand at `at`, beyond the log's start, so that nobody can take them for what an empty log says.
+    pub fn found(&mut self, cluster_id: u64, members: Members, at: Applied) {
         debug_assert!(self.applied == Applied::default(), "a cluster is founded once");
         self.cluster_id = cluster_id;
         self.members = members;
+        self.applied = at;
+    }
+
+    /// Becomes what a snapshot from elsewhere says. Watchers stay registered, and those that have not seen everything
+    /// up to the new revision are marked; tokens stay, as they are no part of a snapshot.
+    pub fn become_restored(&mut self, mut restored: Self) {
+        std::mem::swap(&mut restored.hub, &mut self.hub);
+        std::mem::swap(restored.auth.tokens_mut(), self.auth.tokens_mut());
+        restored.hub.mark_all(self.revision + 1);
+        *self = restored;
     }
 
     /// Leases.

@@ -158,6 +158,20 @@ impl WatchHub {
         }
     }
 
+    /// Any key may have changed since `revision`: more was taken in than single changes.
+    pub(crate) fn mark_all(&mut self, revision: i64) {
+        let Self { single, ranges, marked, woken } = self;
+        let exact = single.values().flatten().copied();
+        let ranged = ranges.iter().map(|(_, stream, id)| (*stream, *id));
+        for (stream, id) in exact.chain(ranged) {
+            let marks = marked.entry(stream).or_default();
+            if marks.is_empty() {
+                woken.push(stream);
+            }
+            marks.entry(id).or_insert(revision);
+        }
+    }
+
     /// The marked watchers of a stream with the first revision that concerns them; their marks are gone then.
     pub fn take_marked(&mut self, stream: StreamId) -> BTreeMap<i64, i64> {
         self.marked.get_mut(&stream).map(std::mem::take).unwrap_or_default()

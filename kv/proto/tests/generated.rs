@@ -7,13 +7,14 @@ use prost_types::{
 };
 
 /// The files that hold services or stored messages; what they import follows.
-const ROOTS: [&str; 6] = [
+const ROOTS: [&str; 7] = [
     "etcd/api/authpb/auth.proto",
     "etcd/api/mvccpb/kv.proto",
     "etcd/api/etcdserverpb/rpc.proto",
     "etcd/server/etcdserver/api/v3election/v3electionpb/v3election.proto",
     "etcd/server/etcdserver/api/v3lock/v3lockpb/v3lock.proto",
     "hull/kv/entry.proto",
+    "hull/kv/peer.proto",
 ];
 
 /// Field number of `google.api.http` in method options.

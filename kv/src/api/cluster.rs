@@ -1,34 +1,97 @@
-//! The Cluster service. One member for now: it lists itself; changes are answered as not implemented.
-use hull_kv_core::Vote;
-use hull_kv_proto::etcdserverpb::{
-    Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest,
-    MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
-    cluster_server::Cluster,
+//! The Cluster service: who belongs to the cluster, and changes of that.
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hull_kv_core::{Member as CoreMember, Response as Answer, Vote};
+use hull_kv_proto::{
+    etcdserverpb::{
+        Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest,
+        MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
+        cluster_server::Cluster,
+    },
+    hullpb::{Member as Wanted, MemberChange, command::Op as Command, member_change::Kind},
 };
 use tonic::{Request, Response, Status};
 
-use super::Api;
-use crate::lock::read;
+use super::{Api, kv::mismatch};
+use crate::{driver::member_id, lock::read};
 
-fn one_member_only(what: &str) -> Status {
-    Status::unimplemented(format!("{what}: this version runs a cluster of one member"))
+/// A member as the API shows it.
+fn shown(member: &CoreMember) -> Member {
+    Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_ur_ls: member.peer_urls.clone(),
+        client_ur_ls: member.client_urls.clone(),
+        is_learner: member.vote == Vote::Learner,
+    }
 }
 
+/// etcd's `types.NewURLs`: at least one, each with a scheme, a host and a port, and no path.
+fn check_urls(urls: &[String]) -> Result<(), Status> {
+    let good = |url: &String| {
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        host.and_then(|host| host.rsplit_once(':'))
+            .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if !urls.is_empty() && urls.iter().all(good) {
+        Ok(())
+    } else {
+        Err(Status::invalid_argument("etcdserver: given member URLs are invalid"))
+    }
+}
+
+impl Api {
+    /// Changes the members; answers all of them afterwards.
+    async fn change_members(&self, kind: Kind, member: Wanted) -> Result<Vec<Member>, Status> {
+        let mut change = MemberChange { member: Some(member), ..MemberChange::default() };
+        change.set_kind(kind);
+        match self.propose(Command::MemberChange(change)).await? {
+            Answer::Members(members) => Ok(members.iter().map(shown).collect()),
+            _ => Err(mismatch()),
+        }
+    }
+}
+
+// etcd says no revision in any of these headers.
 #[tonic::async_trait]
 impl Cluster for Api {
-    async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
+    async fn member_add(&self, request: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
         self.permit_admin().await?;
-        Err(one_member_only("add a member"))
+        let mut request = request.into_inner();
+        check_urls(&request.peer_ur_ls)?;
+        request.peer_ur_ls.sort_unstable();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let wanted = Wanted {
+            id: member_id(&request.peer_ur_ls, "", Some(now)),
+            peer_urls: request.peer_ur_ls,
+            learner: request.is_learner,
+            ..Wanted::default()
+        };
+        let added = shown(&CoreMember::from(wanted.clone()));
+        let members = self.change_members(Kind::Add, wanted).await?;
+        Ok(Response::new(MemberAddResponse { header: Some(self.header(0)), member: Some(added), members }))
     }
 
-    async fn member_remove(&self, _: Request<MemberRemoveRequest>) -> Result<Response<MemberRemoveResponse>, Status> {
+    async fn member_remove(
+        &self,
+        request: Request<MemberRemoveRequest>,
+    ) -> Result<Response<MemberRemoveResponse>, Status> {
         self.permit_admin().await?;
-        Err(one_member_only("remove a member"))
+        let wanted = Wanted { id: request.get_ref().id, ..Wanted::default() };
+        let members = self.change_members(Kind::Remove, wanted).await?;
+        Ok(Response::new(MemberRemoveResponse { header: Some(self.header(0)), members }))
     }
 
-    async fn member_update(&self, _: Request<MemberUpdateRequest>) -> Result<Response<MemberUpdateResponse>, Status> {
+    async fn member_update(
+        &self,
+        request: Request<MemberUpdateRequest>,
+    ) -> Result<Response<MemberUpdateResponse>, Status> {
         self.permit_admin().await?;
-        Err(one_member_only("update a member"))
+        let request = request.into_inner();
+        check_urls(&request.peer_ur_ls)?;
+        let wanted = Wanted { id: request.id, peer_urls: request.peer_ur_ls, ..Wanted::default() };
+        let members = self.change_members(Kind::Update, wanted).await?;
+        Ok(Response::new(MemberUpdateResponse { header: Some(self.header(0)), members }))
     }
 
     async fn member_list(&self, request: Request<MemberListRequest>) -> Result<Response<MemberListResponse>, Status> {
@@ -36,26 +99,17 @@ impl Cluster for Api {
             self.linearize().await?;
         }
         let store = read(&self.shared.store);
-        let members = store
-            .members()
-            .iter()
-            .map(|member| Member {
-                id: member.id,
-                name: member.name.clone(),
-                peer_ur_ls: member.peer_urls.clone(),
-                client_ur_ls: member.client_urls.clone(),
-                is_learner: member.vote == Vote::Learner,
-            })
-            .collect();
-        // etcd says no revision here.
+        let members = store.members().iter().map(shown).collect();
         Ok(Response::new(MemberListResponse { header: Some(self.header_of(&store, 0)), members }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
         self.permit_admin().await?;
-        Err(one_member_only("promote a member"))
+        let wanted = Wanted { id: request.get_ref().id, ..Wanted::default() };
+        let members = self.change_members(Kind::Promote, wanted).await?;
+        Ok(Response::new(MemberPromoteResponse { header: Some(self.header(0)), members }))
     }
 }

@@ -10,7 +10,7 @@ use hull_kv_proto::{
         LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
         LeaseTimeToLiveResponse, lease_server::Lease,
     },
-    hullpb::command::Op as Command,
+    hullpb::{command::Op as Command, question::About},
 };
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
@@ -21,13 +21,28 @@ use crate::lock::{read, write};
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Api {
-    fn keep_alive(&self, id: i64) -> LeaseKeepAliveResponse {
-        let now = self.shared.now();
-        let mut store = write(&self.shared.store);
-        // The revision is read before renewing, so that no answer claims a renewal after the lease's end.
-        let header = Some(self.header_of(&store, store.revision()));
-        let ttl = store.lessor_mut().renew(id, now).unwrap_or(0);
-        LeaseKeepAliveResponse { header, id, ttl }
+    /// Starts a lease's time again, in the leader's memory.
+    async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+        if self.is_whole_cluster() {
+            let now = self.shared.now();
+            let mut store = write(&self.shared.store);
+            // The revision is read before renewing, so that no answer claims a renewal after the lease's end.
+            let header = Some(self.header_of(&store, store.revision()));
+            let ttl = store.lessor_mut().renew(id, now).unwrap_or(0);
+            return Ok(LeaseKeepAliveResponse { header, id, ttl });
+        }
+        let revision = read(&self.shared.store).revision();
+        let ttl = self.ask_leader(About::KeepAlive(id)).await?.unwrap_or(0);
+        Ok(LeaseKeepAliveResponse { header: Some(self.header(revision)), id, ttl })
+    }
+
+    /// Seconds left of a lease, which only the leader knows.
+    async fn seconds_left(&self, id: i64) -> Result<Option<i64>, Status> {
+        if self.is_whole_cluster() {
+            let now = self.shared.now();
+            return Ok(read(&self.shared.store).lessor().time_to_live(id, now).map(|(left, ..)| left));
+        }
+        self.ask_leader(About::TimeToLive(id)).await
     }
 }
 
@@ -63,12 +78,9 @@ impl Lease for Api {
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let api = self.clone();
-        let answers = request.into_inner().map(move |request| {
-            let request = request?;
-            if !api.shared.leads() {
-                return Err(Status::unavailable("etcdserver: no leader"));
-            }
-            Ok(api.keep_alive(request.id))
+        let answers = request.into_inner().then(move |request| {
+            let api = api.clone();
+            async move { api.keep_alive(request?.id).await }
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -80,6 +92,7 @@ impl Lease for Api {
         self.linearize().await?;
         let request = request.into_inner();
         self.permit_lease_keys(request.id)?;
+        let seconds = self.seconds_left(request.id).await?;
         let now = self.shared.now();
         let store = read(&self.shared.store);
         let mut response = LeaseTimeToLiveResponse {
@@ -88,7 +101,9 @@ impl Lease for Api {
             ttl: -1,
             ..LeaseTimeToLiveResponse::default()
         };
-        if let Some((left, granted, keys)) = store.lessor().time_to_live(request.id, now) {
+        if let Some(left) = seconds
+            && let Some((_, granted, keys)) = store.lessor().time_to_live(request.id, now)
+        {
             response.ttl = left;
             response.granted_ttl = granted;
             if request.keys {

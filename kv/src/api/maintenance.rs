@@ -107,13 +107,8 @@ impl Maintenance for Api {
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
-        if !self.shared.leads() {
-            return Err(Status::failed_precondition("etcdserver: not leader"));
-        }
-        if request.get_ref().target_id == self.shared.member {
-            return Ok(Response::new(MoveLeaderResponse::default()));
-        }
-        Err(Status::failed_precondition("etcdserver: bad leader transferee"))
+        self.move_leader_to(request.get_ref().target_id).await?;
+        Ok(Response::new(MoveLeaderResponse::default()))
     }
 
     async fn downgrade(&self, _request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {

@@ -20,8 +20,11 @@ use std::{
 
 use client::Credentials;
 pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
-use hull_kv_core::{Response, Store};
-use hull_kv_proto::{etcdserverpb::ResponseHeader, hullpb::command::Op};
+use hull_kv_core::{Response, Store, Vote};
+use hull_kv_proto::{
+    etcdserverpb::ResponseHeader,
+    hullpb::{command::Op, question::About},
+};
 pub(crate) use status::refused;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -58,26 +61,56 @@ impl Api {
 
     /// Puts a command through the log; answers once it is durable and applied.
     async fn propose(&self, op: Op) -> Result<Response, Status> {
+        self.refuse_learner()?;
         let caller = self.caller().await?;
-        let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Propose(op, caller, reply)).map_err(|_| status::failed(Failed::Stopped))?;
-        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(Ok(result)) => result.map_err(status::failed),
-            Ok(Err(_)) => Err(status::failed(Failed::Stopped)),
-            Err(_) => Err(status::failed(Failed::TimedOut)),
-        }
+        self.tell(|reply| Input::Propose(op, caller, reply)).await
     }
 
     /// Returns once a read of the local store sees every write acknowledged before the call.
     ///
     /// A member that is alone in its cluster has applied everything that was acknowledged, because nobody else could
-    /// have acknowledged anything. With several members this is where raft's ReadIndex goes.
+    /// have acknowledged anything. Several members go through raft's ReadIndex.
     async fn linearize(&self) -> Result<(), Status> {
-        if !self.shared.leads() {
-            return Err(status::failed(Failed::NoLeader));
+        if self.is_whole_cluster() {
+            return Ok(());
         }
-        debug_assert!(read(&self.shared.store).members().only(self.shared.member), "one member has no peers to ask");
-        Ok(())
+        self.refuse_learner()?;
+        self.tell(Input::Read).await
+    }
+
+    /// Whether this member leads a cluster of one.
+    fn is_whole_cluster(&self) -> bool {
+        self.shared.leads() && read(&self.shared.store).members().only(self.shared.member)
+    }
+
+    /// Asks the leader; seconds, or none if there is no such lease.
+    async fn ask_leader(&self, about: About) -> Result<Option<i64>, Status> {
+        self.refuse_learner()?;
+        self.tell(|reply| Input::Ask(about, reply)).await
+    }
+
+    /// Moves leadership to another member.
+    pub(crate) async fn move_leader_to(&self, member: u64) -> Result<(), Status> {
+        self.tell(|reply| Input::MoveLeader(member, reply)).await
+    }
+
+    /// A learner answers only reads that are content with what it has, as in etcd.
+    fn refuse_learner(&self) -> Result<(), Status> {
+        let store = read(&self.shared.store);
+        let learns = store.members().get(self.shared.member).is_none_or(|member| member.vote == Vote::Learner);
+        if learns { Err(Status::unavailable("etcdserver: rpc not supported for learner")) } else { Ok(()) }
+    }
+
+    /// Tells the driver's thread something that it answers.
+    async fn tell<T>(&self, input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(input(reply)).map_err(|_| status::failed(Failed::Stopped))?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result.map_err(status::failed),
+            Ok(Err(_)) => Err(status::failed(Failed::Stopped)),
+            Err(_) if self.shared.has_leader() => Err(status::failed(Failed::TimedOut)),
+            Err(_) => Err(status::failed(Failed::NoLeader)),
+        }
     }
 
     /// Completes a response's header, which the state machine filled with the revision only.

@@ -25,6 +25,8 @@ pub(super) fn failed(failed: Failed) -> Status {
     match failed {
         Failed::Refused(why) => refused(why),
         Failed::NoLeader => Status::unavailable("etcdserver: no leader"),
+        Failed::NotLeader => Status::failed_precondition("etcdserver: not leader"),
+        Failed::BadTransferee => Status::failed_precondition("etcdserver: bad leader transferee"),
         Failed::TooLarge => Status::invalid_argument("etcdserver: request is too large"),
         Failed::Stopped => Status::unavailable("etcdserver: server stopped"),
         Failed::TimedOut => too_late(),

@@ -1,83 +1,104 @@
 //! Applies committed entries in order, a bounded number under one hold of the store's lock, and answers who asked.
 use std::sync::atomic::Ordering;
 
-use hull_kv_core::{Applied, Instant, Outcome, Store};
-use hull_kv_proto::hullpb::Command;
+use hull_kv_core::{Applied, Instant, Outcome, Response, Store};
+use hull_kv_proto::hullpb::{Command, command::Op};
 use prost::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType};
+use raft::{
+    StateRole,
+    eraftpb::{Entry, EntryType},
+};
 
-use super::{Driver, Failed};
-use crate::{limits::APPLY_UNDER_LOCK, lock::write};
+use super::{Driver, Fate, Outlet, propose::conf_change};
+use crate::{
+    limits::{APPLY_UNDER_LOCK, CATCH_UP_BYTES, CATCH_UP_LIMIT_BYTES},
+    lock::{read, write},
+};
 
 impl Driver {
     /// Applies entries and answers those of them that were proposed here.
-    pub(super) fn apply(&mut self, committed: Vec<Entry>, now: Instant) {
-        let Some(last) = committed.last().map(|entry| entry.index) else { return };
+    pub(super) fn apply(&mut self, committed: Vec<Entry>, now: Instant, outlet: &mut dyn Outlet) {
+        let Some((last, term)) = committed.last().map(|entry| (entry.index, entry.term)) else { return };
         let count = committed.len() as u64;
         let mut entries = committed.into_iter().peekable();
         while entries.peek().is_some() {
             let batch: Vec<Entry> = entries.by_ref().take(APPLY_UNDER_LOCK).collect();
-            let changes: Vec<Entry> =
-                batch.iter().filter(|entry| entry.entry_type != EntryType::EntryNormal).cloned().collect();
             let (outcomes, woken) = {
                 let mut store = write(&self.shared.store);
-                let outcomes: Vec<Outcome> =
+                let outcomes: Vec<Taken> =
                     batch.into_iter().filter_map(|entry| apply_entry(&mut store, entry, now)).collect();
                 (outcomes, store.hub_mut().take_woken())
             };
             self.shared.wake(&woken);
-            changes.iter().for_each(|entry| self.change_members(entry));
-            outcomes.into_iter().for_each(|outcome| self.answer(outcome));
+            for taken in outcomes {
+                if matches!(taken.outcome.result, Ok(Response::Members(_))) {
+                    self.take_change(taken.change.as_ref(), outlet);
+                }
+                self.answer(taken.outcome);
+            }
         }
-        self.raft.mut_store().forget(last);
+        self.raft.mut_store().set_applied(last);
+        self.recover_lost(term);
         let metrics = &self.shared.metrics;
         metrics.applied.fetch_add(count, Ordering::Relaxed);
         metrics.committed.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn answer(&mut self, outcome: Outcome) {
-        if outcome.member != self.shared.member {
-            return;
+    /// Forgets entries that nobody needs any more.
+    pub(super) fn trim_log(&mut self) {
+        if self.alone() {
+            return self.raft.mut_store().forget(u64::MAX, 0, 0);
         }
-        if let Some(reply) = self.waiting.remove(&outcome.id) {
-            // Whoever asked may have gone.
-            let _ = reply.send(outcome.result.map_err(Failed::Refused));
+        let mut needed = u64::MAX;
+        if self.raft.raft.state == StateRole::Leader {
+            let progress = self.raft.raft.prs().iter().filter(|(_, progress)| progress.recent_active);
+            needed = progress.map(|(_, p)| p.matched.max(p.pending_snapshot) + 1).min().unwrap_or(u64::MAX);
         }
+        self.raft.mut_store().forget(needed, CATCH_UP_BYTES, CATCH_UP_LIMIT_BYTES);
     }
 
-    /// Takes a configuration change that is committed.
-    fn change_members(&mut self, entry: &Entry) {
-        let conf = match entry.entry_type {
-            EntryType::EntryConfChange => {
-                let Ok(change) = protobuf::Message::parse_from_bytes(&entry.data) else { return };
-                let change: ConfChange = change;
-                self.raft.apply_conf_change(&change)
-            }
-            _ => {
-                let Ok(change) = protobuf::Message::parse_from_bytes(&entry.data) else { return };
-                let change: ConfChangeV2 = change;
-                self.raft.apply_conf_change(&change)
-            }
-        };
-        if let Ok(conf) = conf {
+    /// The members are others now: raft, the network and this member itself follow.
+    fn take_change(&mut self, change: Option<&hull_kv_proto::hullpb::MemberChange>, outlet: &mut dyn Outlet) {
+        // An update of addresses is no matter of raft's.
+        if let Some(change) = change
+            && let Ok(conf) = self.raft.apply_conf_change(&conf_change(change))
+        {
             self.raft.mut_store().set_conf(conf);
         }
+        self.members_changed(outlet);
+    }
+
+    /// Tells the network who belongs to the cluster, and finds out whether this member still does.
+    pub(super) fn members_changed(&mut self, outlet: &mut dyn Outlet) {
+        let store = read(&self.shared.store);
+        if store.members().was_removed(self.shared.member) {
+            self.fate = Fate::Removed;
+        }
+        outlet.members_changed(store.members());
     }
 }
 
-/// Applies one entry. An entry that is no command (a leader's first, a configuration change) only takes its place.
-fn apply_entry(store: &mut Store, entry: Entry, now: Instant) -> Option<Outcome> {
+/// What an entry did.
+struct Taken {
+    outcome: Outcome,
+    /// The change of voters or learners that it was.
+    change: Option<hull_kv_proto::hullpb::MemberChange>,
+}
+
+/// Applies one entry. An entry that is no command (a leader's first) only takes its place. Every member reads the same
+/// bytes, so what one cannot read all of them skip alike.
+fn apply_entry(store: &mut Store, entry: Entry, now: Instant) -> Option<Taken> {
     let applied = Applied { index: entry.index, term: entry.term };
-    if entry.entry_type != EntryType::EntryNormal || entry.data.is_empty() {
+    let reconfigures = entry.entry_type != EntryType::EntryNormal;
+    let bytes = if reconfigures { entry.context } else { entry.data };
+    let Some(command) = Some(bytes).filter(|bytes| !bytes.is_empty()).and_then(|bytes| Command::decode(bytes).ok())
+    else {
         store.skip(applied);
         return None;
-    }
-    match Command::decode(&*entry.data) {
-        Ok(command) => Some(store.apply(applied, command, now)),
-        // Every member reads the same bytes, so every member skips it alike.
-        Err(_) => {
-            store.skip(applied);
-            None
-        }
-    }
+    };
+    let change = match &command.op {
+        Some(Op::MemberChange(change)) if reconfigures => Some(change.clone()),
+        _ => None,
+    };
+    Some(Taken { outcome: store.apply(applied, command, now), change })
 }

@@ -15,12 +15,40 @@ pub(super) struct Log {
     entries: VecDeque<Entry>,
     state: HardState,
     conf: ConfState,
+    /// The last entry whose effects the store holds.
+    applied: u64,
+    /// Bytes of the applied entries that are held.
+    applied_bytes: usize,
+}
+
+/// What an entry takes in memory (bytes).
+fn size(entry: &Entry) -> usize {
+    std::mem::size_of::<Entry>() + entry.data.len() + entry.context.len()
 }
 
 impl Log {
     /// A log that goes on after the entry (`index`, `term`).
     pub(super) fn new(index: u64, term: u64, entries: Vec<Entry>, state: HardState, conf: ConfState) -> Self {
-        Self { before: (index, term), entries: entries.into(), state, conf }
+        Self { before: (index, term), entries: entries.into(), state, conf, applied: index, applied_bytes: 0 }
+    }
+
+    /// Begins anew after a snapshot from elsewhere.
+    pub(super) fn restart(&mut self, index: u64, term: u64, conf: ConfState) {
+        *self = Self::new(index, term, Vec::new(), self.state.clone(), conf);
+    }
+
+    /// The last entry whose effects the store holds.
+    pub(super) fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The store has taken everything up to `index`.
+    pub(super) fn set_applied(&mut self, index: u64) {
+        let first = self.before.0 + 1;
+        let from = (self.applied + 1 - first) as usize;
+        let to = ((index + 1 - first) as usize).min(self.entries.len());
+        self.applied_bytes += self.entries.range(from..to).map(size).sum::<usize>();
+        self.applied = index;
     }
 
     /// Takes entries that are durable now; those with known indices replace what was there.
@@ -51,12 +79,15 @@ impl Log {
         self.conf = conf;
     }
 
-    /// Forgets entries up to `index`, which are applied and which no follower needs.
-    pub(super) fn forget(&mut self, index: u64) {
+    /// Forgets applied entries, the oldest first, until no more than `keep` bytes are held; those from `needed` on, which
+    /// somebody lags behind for, until no more than `limit` bytes are held.
+    pub(super) fn forget(&mut self, needed: u64, keep: usize, limit: usize) {
         while let Some(first) = self.entries.front()
-            && first.index <= index
+            && first.index <= self.applied
+            && (self.applied_bytes > limit || self.applied_bytes > keep && first.index < needed)
         {
             self.before = (first.index, first.term);
+            self.applied_bytes -= size(first);
             self.entries.pop_front();
         }
     }
@@ -110,8 +141,17 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    /// Snapshots go to followers by the peer transport, file by file, not inside raft's messages.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Only where a snapshot would stand; its bytes go by a connection of their own.
+    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
+        let index = self.applied;
+        if index < request_index || index == 0 {
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = self.term(index)?;
+        metadata.set_conf_state(self.conf.clone());
+        Ok(snapshot)
     }
 }

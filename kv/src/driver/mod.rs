@@ -3,40 +3,62 @@
 //! [`Driver`] is a machine without threads, sockets or clock, so that a simulation can run a cluster of them;
 //! [`thread`] runs one for real.
 mod apply;
-mod expire;
+mod birth;
+mod clock;
+mod install;
 mod log;
+mod members;
 mod open;
+mod outlet;
+mod propose;
+mod reads;
 mod ready;
 mod space;
 pub mod thread;
+mod upkeep;
 
 use std::{
-    collections::HashMap,
     io,
     sync::{Arc, atomic::Ordering},
     time::Instant as SystemInstant,
 };
 
-use hull_kv_core::{Caller, Instant, Refused, Response};
-use hull_kv_proto::hullpb::{Command, command::Op};
+pub use birth::{Birth, member_id};
+use clock::Clock;
+pub use clock::Timing;
+use hull_kv_core::{Instant, Refused, Response};
+pub use install::Sent;
 use log::Log;
-pub use open::{Identity, OpenError};
-use prost::Message as _;
-use raft::{RawNode, StateRole, eraftpb::Message};
+pub use members::MoveReply;
+use members::Others;
+pub(crate) use open::REMOVED;
+pub use open::{Identity, OpenError, Start};
+pub use outlet::{Nobody, Outlet, Sending, SnapshotOut};
+use propose::Proposals;
+use raft::{
+    RawNode, StateRole,
+    eraftpb::{Message, MessageType},
+};
+use reads::Reads;
+pub use reads::{AnswerReply, ReadReply};
 pub use ready::Messages;
 use ready::Ready;
 use space::Space;
 use tokio::sync::oneshot;
 
-use crate::{disk::Disk, limits::MAX_REQUEST_BYTES, metrics::count, shared::Shared, wal::Wal};
+use crate::{disk::Disk, metrics::count, peer::Word, shared::Shared, snapfile::Arrived, wal::Wal};
 
-/// Why a proposal has no answer of the state machine.
+/// Why a request has no answer of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {
-    /// The state machine refused it.
+    /// The state machine refused it, or the leader did before.
     Refused(Refused),
     /// There is no leader to take it.
     NoLeader,
+    /// Only the leader can do it, and this member is not the leader.
+    NotLeader,
+    /// Leadership cannot move there.
+    BadTransferee,
     /// It is larger than a request may be.
     TooLarge,
     /// The member is stopping; whether the proposal gets through is unknown.
@@ -48,18 +70,35 @@ pub enum Failed {
 /// Where an answer goes.
 pub type Reply = oneshot::Sender<Result<Response, Failed>>;
 
+/// Whether a member goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It does.
+    Goes,
+    /// It was removed from the cluster, and must stop.
+    Removed,
+    /// The leader knows of entries that this member acknowledged and does not have: its disk was lost or set back, and
+    /// going on could undo what was acknowledged.
+    Forgetful,
+}
+
 /// A cluster of one or many, seen from one member.
 pub struct Driver {
     raft: RawNode<Log>,
     wal: Wal,
     disk: Arc<dyn Disk>,
     shared: Arc<Shared>,
-    waiting: HashMap<u64, Reply>,
-    next_id: u64,
+    proposals: Proposals,
+    reads: Reads,
+    others: Others,
+    clock: Clock,
     role: StateRole,
+    fate: Fate,
     space: Space,
     /// What the member says of itself; proposed when the log says something else.
     identity: Identity,
+    /// The leader's snapshot that raft is about to take.
+    arrived: Option<Arrived>,
     since_snapshot: u64,
     snapshot_bytes: u64,
 }
@@ -70,44 +109,50 @@ impl std::fmt::Debug for Driver {
     }
 }
 
+/// SplitMix64's finisher: spreads neighbouring numbers.
+fn mix(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
 impl Driver {
-    /// Puts a command into the log; the reply gets the state machine's answer once it is durable and applied.
-    pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<Reply>) {
-        let failed = |reply: Option<Reply>, why| {
-            if let Some(reply) = reply {
-                // Whoever asked may have gone.
-                let _ = reply.send(Err(why));
-            }
-        };
-        if self.space.refuses(&op) {
-            return failed(reply, Failed::Refused(Refused::NoSpace));
-        }
-        let id = self.next_id;
-        self.next_id += 1;
-        let mut command = Command { id, member: self.shared.member, op: Some(op), ..Command::default() };
-        caller.sign(&mut command);
-        let data = command.encode_to_vec();
-        if data.len() > MAX_REQUEST_BYTES {
-            return failed(reply, Failed::TooLarge);
-        }
-        if self.raft.propose(Vec::new(), data).is_err() {
-            count(&self.shared.metrics.failed);
-            return failed(reply, Failed::NoLeader);
-        }
-        if let Some(reply) = reply {
-            self.waiting.insert(id, reply);
+    /// Takes a word of another member.
+    pub fn hear(&mut self, from: u64, word: Word, now: Instant, outlet: &mut dyn Outlet) {
+        self.others.heard.insert(from, now);
+        match word {
+            Word::Raft(message) if message.from == from => self.step(message),
+            Word::Raft(_) => {}
+            Word::Forward(forward) => self.take_forward(from, forward, outlet),
+            Word::Refusal(refusal) => self.take_refusal(refusal),
+            Word::Question(question) => self.take_question(from, question),
+            Word::Answer(answer) => self.take_answer(answer),
         }
     }
 
-    /// Takes a message of another member.
-    pub fn step(&mut self, message: Message) {
-        // A message that does not fit (of an old term, of a stranger) is what raft drops, too.
-        let _ = self.raft.step(message);
+    /// Takes a message of raft's. One that does not fit (of an old term, of a stranger) is dropped.
+    pub(super) fn step(&mut self, message: Message) {
+        let kind = message.get_msg_type();
+        let known = self.raft.raft.raft_log.last_index();
+        if kind == MessageType::MsgHeartbeat && message.term >= self.raft.raft.term && message.commit > known {
+            self.fate = Fate::Forgetful;
+            return;
+        }
+        // What members forward to each other has its own words; raft's would come back after a change of leaders.
+        if kind != MessageType::MsgPropose {
+            let _ = self.raft.step(message);
+        }
     }
 
-    /// A tick of raft's clock.
-    pub fn tick(&mut self) {
-        self.raft.tick();
+    /// Nothing reaches that member at the moment.
+    pub fn unreachable(&mut self, id: u64) {
+        self.raft.report_unreachable(id);
+    }
+
+    /// Another member said that this one was removed from the cluster.
+    pub fn dismissed(&mut self) {
+        self.fate = Fate::Removed;
     }
 
     /// Stands for election at once: right for a member that is alone, since nobody else can lead.
@@ -116,27 +161,50 @@ impl Driver {
         let _ = self.raft.campaign();
     }
 
-    /// Runs raft until it wants nothing more; answers go to their replies. What is returned goes to the peers.
+    /// Runs raft until it wants nothing more; answers go to their replies, words to the outlet.
     ///
     /// # Errors
     /// The log cannot be written: the member must stop, since what it promised may be lost.
-    pub fn turn(&mut self, now: Instant) -> io::Result<Messages> {
-        let mut out = Messages::default();
-        while let Some(mut ready) = Ready::take(&mut self.raft) {
-            out.0.extend(ready.early_messages().0);
-            let proof = self.persist(&ready)?;
+    pub fn turn(&mut self, now: Instant, outlet: &mut dyn Outlet) -> io::Result<Fate> {
+        loop {
+            self.move_proposals(outlet);
+            self.move_reads(now, outlet);
+            let Some(mut ready) = Ready::take(&mut self.raft) else { break };
+            let early = ready.early_messages();
+            self.say(early, outlet);
+            self.proven(ready.read_states());
+            let proof = self.persist(&ready, outlet)?;
             let released = ready.persisted(&mut self.raft, proof);
-            out.0.extend(released.messages.0);
-            self.apply(released.committed, now);
+            self.say(released.messages, outlet);
+            self.apply(released.committed, now, outlet);
             self.raft.advance_apply();
             self.follow_role(now);
+            self.answer_reads(now, outlet);
         }
+        self.answer_reads(now, outlet);
+        self.follow_moves();
+        self.trim_log();
         self.publish();
-        Ok(out)
+        Ok(self.fate)
+    }
+
+    /// Sends what may be sent.
+    fn say(&mut self, messages: Messages, outlet: &mut dyn Outlet) {
+        for message in messages.release() {
+            let to = message.to;
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.send_snapshot(message, outlet);
+            } else if outlet.send(to, Word::Raft(message)) == Sending::NotSent {
+                self.raft.report_unreachable(to);
+            }
+        }
     }
 
     /// Writes a round's entries and hard state with one fdatasync.
-    fn persist(&mut self, ready: &Ready) -> io::Result<crate::wal::Persisted> {
+    fn persist(&mut self, ready: &Ready, outlet: &mut dyn Outlet) -> io::Result<crate::wal::Persisted> {
+        if let Some(metadata) = ready.snapshot() {
+            return self.install(ready, &metadata.clone(), outlet);
+        }
         if !ready.needs_disk() {
             return Ok(self.wal.nothing());
         }
@@ -164,7 +232,7 @@ impl Driver {
         }
         let mut store = crate::lock::write(&self.shared.store);
         match (self.role, role) {
-            (_, StateRole::Leader) => store.lessor_mut().lead(now, crate::limits::LEASE_EXTENSION_SECONDS),
+            (_, StateRole::Leader) => store.lessor_mut().lead(now, self.clock.timing.lease_extension()),
             (StateRole::Leader, _) => store.lessor_mut().follow(),
             _ => {}
         }
@@ -177,7 +245,7 @@ impl Driver {
         let raft = &self.raft.raft;
         standing.term.store(raft.term, Ordering::Release);
         standing.committed.store(raft.raft_log.committed, Ordering::Release);
-        standing.pending.store(self.waiting.len(), Ordering::Relaxed);
+        standing.pending.store(self.proposals.len(), Ordering::Relaxed);
         standing.disk_bytes.store(self.wal.bytes() + self.snapshot_bytes, Ordering::Relaxed);
         if standing.leader.swap(raft.leader_id, Ordering::AcqRel) != raft.leader_id && raft.leader_id != 0 {
             count(&self.shared.metrics.leader_changes);
@@ -191,6 +259,11 @@ impl Driver {
         raft.state == StateRole::Leader && applied.term == raft.term
     }
 
+    /// The term, the leader as this member sees it (0: none), and how far the log is committed.
+    pub fn standing(&self) -> (u64, u64, u64) {
+        (self.raft.raft.term, self.raft.raft.leader_id, self.raft.raft.raft_log.committed)
+    }
+
     /// Shared state.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -198,8 +271,7 @@ impl Driver {
 
     /// Nobody waits for more: what is not applied yet has an unknown fate.
     pub fn stop(&mut self) {
-        for (_, reply) in self.waiting.drain() {
-            let _ = reply.send(Err(Failed::Stopped));
-        }
+        self.proposals.fail_all(Failed::Stopped);
+        self.reads.fail_all(Failed::Stopped);
     }
 }

@@ -1,66 +1,51 @@
 //! Opens a member's data: the snapshot, then the log behind it; or founds a new cluster.
-use std::{collections::HashMap, fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
-use hull_kv_core::{Member, Members, Store, Vote};
+use hull_kv_core::{Applied, Store, Vote};
 use raft::{
     Config, RawNode, StateRole,
     eraftpb::{ConfState, HardState},
 };
 
-use super::{Driver, log::Log, space::Space};
+use super::{
+    Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals, reads::Reads,
+    space::Space,
+};
 use crate::{
     disk::Disk,
-    limits::{ELECTION_TICKS, MAX_REQUEST_BYTES},
+    limits::{APPEND_BYTES, APPENDS_IN_FLIGHT},
+    lock::read,
     shared::Shared,
     snapfile::{self, SnapshotError},
-    wal::{Replay, Wal, WalError},
+    wal::{self, Replay, Wal, WalError},
 };
 
-/// Who a member is, by its flags.
+/// What a member says of itself.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Human name.
     pub name: String,
-    /// Where peers reach it.
-    pub peer_urls: Vec<String>,
     /// Where clients reach it.
     pub client_urls: Vec<String>,
-    /// What tells this cluster from others; etcd's `--initial-cluster-token`.
-    pub cluster_token: String,
 }
 
-impl Identity {
-    /// The member's raft id: the same flags always give the same.
-    pub fn member_id(&self) -> u64 {
-        let mut urls = self.peer_urls.clone();
-        urls.sort_unstable();
-        urls.push(self.cluster_token.clone());
-        fnv1a(urls.concat().as_bytes())
-    }
-
-    fn cluster_id(&self, members: &[u64]) -> u64 {
-        let ids: Vec<u8> = members.iter().flat_map(|id| id.to_be_bytes()).collect();
-        fnv1a(&ids)
-    }
-
-    fn member(&self) -> Member {
-        Member {
-            id: self.member_id(),
-            name: self.name.clone(),
-            peer_urls: self.peer_urls.clone(),
-            client_urls: self.client_urls.clone(),
-            vote: Vote::Voter,
-        }
-    }
+/// Everything that a start needs besides the disk.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// What the member says of itself.
+    pub identity: Identity,
+    /// How it begins if it has no data.
+    pub birth: Birth,
+    /// How fast raft's clock runs.
+    pub timing: Timing,
+    /// A number that no earlier life of this member used, nor any within a million of it: the milliseconds since 1970,
+    /// times a million, for one.
+    pub life: u64,
 }
 
-/// FNV-1a, 64 bits, never 0 (raft's "nobody"). Ids need to differ, not to resist anyone.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    hash.max(1)
-}
+/// What a member says that was removed.
+pub(crate) const REMOVED: &str = "this member was removed from its cluster; to join again, remove the data folder, add \
+     the member (etcdctl member add), and start it with --initial-cluster-state existing";
 
 /// Why a member cannot start. Each message says what to do.
 #[derive(Debug)]
@@ -71,6 +56,8 @@ pub enum OpenError {
     Snapshot(SnapshotError),
     /// The snapshot is there and the log is not, or the other way round.
     Incomplete(String),
+    /// The cluster removed this member.
+    Removed,
     /// Writing the first files failed.
     Found(io::Error),
     /// Raft refuses the state.
@@ -86,6 +73,7 @@ impl fmt::Display for OpenError {
                 f,
                 "{what}; restore the data folder from a backup of this member, or remove it and let the member join again"
             ),
+            Self::Removed => f.write_str(REMOVED),
             Self::Found(error) => {
                 write!(f, "write the first files of the store: {error}; is the data folder writable?")
             }
@@ -97,85 +85,105 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Driver {
-    /// Opens what is on the disk, or founds a cluster of this one member.
+    /// Opens what is on the disk, or begins as `start` says if there is nothing.
     ///
     /// # Errors
     /// Damage, missing parts, or the disk's.
-    pub fn open(disk: Arc<dyn Disk>, identity: Identity) -> Result<Self, OpenError> {
-        let member = identity.member_id();
+    pub fn open(disk: Arc<dyn Disk>, start: Start) -> Result<Self, OpenError> {
+        let member = wal::owner(&*disk).map_err(OpenError::Wal)?.unwrap_or_else(|| start.birth.member());
         let snapshot = snapfile::load(&*disk).map_err(OpenError::Snapshot)?;
-        let (store, snapshot_bytes) = match snapshot {
-            Some(snapshot) => snapshot,
-            None => found(&disk, &identity)?,
+        let (shared, snapshot_bytes) = match snapshot {
+            Some((store, bytes)) => (Shared::new(member, store), bytes),
+            None => begin(&disk, &start.birth)?,
         };
-        let applied = store.applied();
-        let opened = Wal::open(Arc::clone(&disk), member, applied.index).map_err(OpenError::Wal)?;
-        let (wal, replay) = match opened {
-            Some(opened) => opened,
-            // The log is created after the first snapshot: a power cut between them leaves this.
-            None if applied.index == 0 => {
-                let wal = Wal::create(Arc::clone(&disk), member, 1, HardState::default()).map_err(OpenError::Found)?;
-                (wal, Replay::default())
-            }
-            None => return Err(OpenError::Incomplete("there is a snapshot but no log".into())),
+        let (applied, removed) = {
+            let store = read(&shared.store);
+            (store.applied(), store.members().was_removed(member))
         };
-        if replay.cut > 0 {
-            eprintln!(
-                "hull-kv: cut {} bytes of an unfinished write off the log; nothing acknowledged was in them",
-                replay.cut
-            );
+        if removed {
+            return Err(OpenError::Removed);
         }
-        let raft = start_raft(member, &store, replay)?;
+        let (wal, replay) = open_log(&disk, member, applied)?;
+        let raft = start_raft(member, &read(&shared.store), replay, start.timing)?;
         let space = Space::new(&*disk);
         let since_snapshot = wal.bytes();
         Ok(Self {
             raft,
             wal,
             disk,
-            shared: Arc::new(Shared::new(member, store)),
-            waiting: HashMap::new(),
-            next_id: 1,
+            shared: Arc::new(shared),
+            proposals: Proposals::new(start.life),
+            reads: Reads::default(),
+            others: Others::default(),
+            clock: Clock::new(start.timing),
             role: StateRole::Follower,
+            fate: Fate::Goes,
             space,
-            identity,
+            identity: start.identity,
+            arrived: None,
             since_snapshot,
             snapshot_bytes,
         })
     }
+
+    /// Whether there is no member on this disk yet.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn is_new(disk: &dyn Disk) -> std::io::Result<bool> {
+        Ok(!disk.list()?.iter().any(|name| name.starts_with("snapshot-") || name.starts_with("wal-")))
+    }
 }
 
-/// A new cluster: its members and its number are in the first snapshot, at index 0.
-fn found(disk: &Arc<dyn Disk>, identity: &Identity) -> Result<(Store, u64), OpenError> {
+/// A member without data: what it begins with is its first snapshot.
+fn begin(disk: &Arc<dyn Disk>, birth: &Birth) -> Result<(Shared, u64), OpenError> {
     let leftovers = disk.list().map_err(OpenError::Found)?;
     if let Some(name) = leftovers.iter().find(|name| name.starts_with("wal-")) {
         return Err(OpenError::Incomplete(format!("{} is there but no snapshot", disk.display(name))));
     }
-    let mut members = Members::default();
-    members.insert(identity.member());
-    let mut store = Store::new();
-    store.found(identity.cluster_id(&[identity.member_id()]), members);
-    let lock = std::sync::RwLock::new(store);
-    let written = snapfile::write(&**disk, &lock).map_err(OpenError::Found)?;
-    let store = lock.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok((store, written.bytes))
+    let shared = Shared::new(birth.member(), birth.store());
+    let written = snapfile::write(&**disk, &shared).map_err(OpenError::Found)?;
+    Ok((shared, written.bytes))
 }
 
-fn start_raft(member: u64, store: &Store, replay: Replay) -> Result<RawNode<Log>, OpenError> {
+fn open_log(disk: &Arc<dyn Disk>, member: u64, applied: Applied) -> Result<(Wal, Replay), OpenError> {
+    let opened = Wal::open(Arc::clone(disk), member, applied).map_err(OpenError::Wal)?;
+    let (wal, replay) = match opened {
+        Some(opened) => opened,
+        // The log is created after the first snapshot: a power cut between them leaves this.
+        None if applied.index <= 1 => {
+            let state = HardState { term: applied.term, commit: applied.index, ..HardState::default() };
+            let wal = Wal::create(Arc::clone(disk), member, applied.index + 1, state).map_err(OpenError::Found)?;
+            (wal, Replay::default())
+        }
+        None => return Err(OpenError::Incomplete("there is a snapshot but no log".into())),
+    };
+    if replay.cut > 0 {
+        eprintln!(
+            "hull-kv: cut {} bytes of an unfinished write off the log; nothing acknowledged was in them",
+            replay.cut
+        );
+    }
+    Ok((wal, replay))
+}
+
+fn start_raft(member: u64, store: &Store, replay: Replay, timing: Timing) -> Result<RawNode<Log>, OpenError> {
     let applied = store.applied();
-    let (voters, learners): (Vec<_>, Vec<_>) = store.members().iter().partition(|m| m.vote == Vote::Voter);
-    let ids = |members: Vec<&Member>| members.iter().map(|m| m.id).collect::<Vec<_>>();
-    let conf = ConfState::from((ids(voters), ids(learners)));
+    let conf = ConfState::from((store.members().ids(Vote::Voter), store.members().ids(Vote::Learner)));
     let mut state = replay.state;
     state.commit = state.commit.max(applied.index);
-    state.term = state.term.max(applied.term);
+    if state.term < applied.term {
+        // The snapshot came from elsewhere and its term was not written yet: nobody was voted for in it.
+        (state.term, state.vote) = (applied.term, 0);
+    }
     let log = Log::new(applied.index, applied.term, replay.entries, state, conf);
     let config = Config {
         id: member,
-        election_tick: ELECTION_TICKS,
+        election_tick: timing.election_ticks(),
         heartbeat_tick: 1,
         applied: applied.index,
-        max_size_per_msg: MAX_REQUEST_BYTES as u64,
-        max_inflight_msgs: 256,
+        max_size_per_msg: APPEND_BYTES,
+        max_inflight_msgs: APPENDS_IN_FLIGHT,
         check_quorum: true,
         pre_vote: true,
         ..Config::default()

@@ -1,7 +1,7 @@
 //! What raft wants done, in the only order that is safe: persist, then send. The types leave no other.
 use raft::{
-    RawNode, Ready as RaftReady,
-    eraftpb::{Entry, HardState, Message},
+    RawNode, ReadState, Ready as RaftReady,
+    eraftpb::{Entry, HardState, Message, SnapshotMetadata},
 };
 
 use super::log::Log;
@@ -10,7 +10,14 @@ use crate::wal::Persisted;
 /// Messages that may go out.
 #[derive(Debug, Default)]
 #[must_use = "peers wait for these"]
-pub struct Messages(pub Vec<Message>);
+pub struct Messages(Vec<Message>);
+
+impl Messages {
+    /// The messages, to be sent now.
+    pub(super) fn release(self) -> Vec<Message> {
+        self.0
+    }
+}
 
 /// One round of raft: what to write, and what that write will allow.
 #[derive(Debug)]
@@ -36,6 +43,17 @@ impl Ready {
     /// Messages that promise nothing of this round (a leader's appends).
     pub(super) fn early_messages(&mut self) -> Messages {
         Messages(self.inner.take_messages())
+    }
+
+    /// Reads that the leader proved to be safe.
+    pub(super) fn read_states(&mut self) -> Vec<ReadState> {
+        self.inner.take_read_states()
+    }
+
+    /// Where the snapshot stands that takes the log's place.
+    pub(super) fn snapshot(&self) -> Option<&SnapshotMetadata> {
+        let snapshot = self.inner.snapshot();
+        (!snapshot.is_empty()).then(|| snapshot.get_metadata())
     }
 
     /// Entries to make durable.

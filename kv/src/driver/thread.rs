@@ -1,24 +1,26 @@
-//! The driver's thread: gathers what is queued into one batch, writes it once, and looks after leases and snapshots.
+//! The driver's thread: gathers what is queued into one batch, writes it once, and looks after snapshots.
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{Builder, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hull_kv_core::{Caller, Scrub};
-use hull_kv_proto::hullpb::command::Op;
+use hull_kv_proto::hullpb::{command::Op, question::About};
 use raft::eraftpb::Message;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Driver, Reply};
+use super::{AnswerReply, Driver, Fate, MoveReply, Outlet, ReadReply, Reply, Sent};
 use crate::{
-    limits::{LEASE_CHECK, MAX_BATCH, SPACE_CHECK, TICK},
+    disk::Disk,
+    limits::MAX_BATCH,
+    peer::Word,
     shared::Shared,
-    snapfile::{self, Written},
+    snapfile::{self, Arrived, Written},
 };
 
 /// What the thread is told.
@@ -26,8 +28,24 @@ use crate::{
 pub enum Input {
     /// A command for the log.
     Propose(Op, Caller, Reply),
-    /// A message of another member.
-    Peer(Message),
+    /// A read that must see every acknowledged write waits for this.
+    Read(ReadReply),
+    /// A question for the leader.
+    Ask(About, AnswerReply),
+    /// A word of another member, and the room it takes until it is heard.
+    Heard(u64, Word, OwnedSemaphorePermit),
+    /// That member cannot be reached at the moment.
+    Unreachable(u64),
+    /// That member closed its connection: it ended, most likely.
+    Gone(u64),
+    /// The cluster removed this member, says another one.
+    Dismissed,
+    /// The leader's snapshot, and the message it came with.
+    Arrived(Box<(Message, Arrived)>),
+    /// A snapshot for that member was sent.
+    Sent(u64, Sent),
+    /// Move leadership to that member; 0: to any, before a planned stop.
+    MoveLeader(u64, MoveReply),
     /// A snapshot was written, or could not be.
     Snapshot(io::Result<Written>),
     /// Take a snapshot now; the answer comes once it is durable and the log is shorter.
@@ -36,12 +54,23 @@ pub enum Input {
     Stop,
 }
 
+/// Why the thread ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// The cluster removed this member.
+    Removed,
+    /// The disk lost what this member had acknowledged.
+    Forgetful,
+}
+
 /// The thread, and how to reach it.
 #[derive(Debug)]
 pub struct Running {
     /// Where inputs go.
     pub inputs: Sender<Input>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: JoinHandle<io::Result<Ended>>,
 }
 
 impl Running {
@@ -49,9 +78,24 @@ impl Running {
     ///
     /// # Errors
     /// Why it stopped on its own.
-    pub fn join(self) -> io::Result<()> {
+    pub fn join(self) -> io::Result<Ended> {
         drop(self.inputs);
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")))
+    }
+}
+
+/// Where inputs come from, before there is a thread that takes them.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Where inputs go.
+    pub sender: Sender<Input>,
+    receiver: Receiver<Input>,
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver }
     }
 }
 
@@ -59,32 +103,28 @@ impl Running {
 ///
 /// # Errors
 /// No thread can be started, or the first election could not be written.
-pub fn start(mut driver: Driver, stopped: oneshot::Sender<()>) -> io::Result<Running> {
-    if crate::lock::read(&driver.shared.store).members().only(driver.shared.member) {
+pub fn start(
+    mut driver: Driver,
+    inputs: Inputs,
+    mut outlet: Box<dyn Outlet + Send>,
+    stopped: oneshot::Sender<()>,
+) -> io::Result<Running> {
+    if driver.alone() {
         driver.campaign();
     }
+    driver.members_changed(&mut *outlet);
     let now = driver.shared.now();
-    // There are no peers yet to send to.
-    let _messages = driver.turn(now)?;
+    driver.turn(now, &mut *outlet)?;
     driver.introduce();
-    let (inputs, receiver) = channel();
-    let runner = Runner {
-        driver,
-        receiver,
-        inputs: inputs.clone(),
-        snapshot: Snapshot::Idle,
-        shrinks: Vec::new(),
-        next_tick: Instant::now() + TICK,
-        next_lease_check: Instant::now() + LEASE_CHECK,
-        // Not at once: a member that starts has better things to do.
-        next_space_check: Instant::now() + SPACE_CHECK,
-    };
+    let Inputs { sender, receiver } = inputs;
+    let runner =
+        Runner { driver, outlet, receiver, inputs: sender.clone(), snapshot: Snapshot::Idle, shrinks: Vec::new() };
     let thread = Builder::new().name("log".into()).spawn(move || {
         let result = runner.run();
         let _ = stopped.send(());
         result
     })?;
-    Ok(Running { inputs, thread })
+    Ok(Running { inputs: sender, thread })
 }
 
 /// Whether a snapshot is being written.
@@ -103,27 +143,36 @@ enum Next {
 
 struct Runner {
     driver: Driver,
+    outlet: Box<dyn Outlet + Send>,
     receiver: Receiver<Input>,
     inputs: Sender<Input>,
     snapshot: Snapshot,
     shrinks: Vec<oneshot::Sender<()>>,
-    next_tick: Instant,
-    next_lease_check: Instant,
-    next_space_check: Instant,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("driver", &self.driver).finish_non_exhaustive()
+    }
 }
 
 impl Runner {
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self) -> io::Result<Ended> {
         let mut scrub = Scrub::Done;
         loop {
             let next = self.gather(scrub);
-            self.clockwork();
             let now = self.driver.shared.now();
-            // Peers get these once there is a transport; a cluster of one sends none.
-            let _messages = self.driver.turn(now)?;
-            if next == Next::Stop {
+            self.driver.on_time(now);
+            let fate = self.driver.turn(now, &mut *self.outlet)?;
+            let ended = match (fate, next) {
+                (Fate::Removed, _) => Some(Ended::Removed),
+                (Fate::Forgetful, _) => Some(Ended::Forgetful),
+                (Fate::Goes, Next::Stop) => Some(Ended::Asked),
+                (Fate::Goes, Next::Turn) => None,
+            };
+            if let Some(ended) = ended {
                 self.driver.stop();
-                return Ok(());
+                return Ok(ended);
             }
             scrub = self.upkeep();
         }
@@ -152,7 +201,21 @@ impl Runner {
     fn take(&mut self, input: Input) -> Next {
         match input {
             Input::Propose(op, caller, reply) => self.driver.propose(op, caller, Some(reply)),
-            Input::Peer(message) => self.driver.step(message),
+            Input::Read(reply) => self.driver.read(reply),
+            Input::Ask(about, reply) => self.driver.ask(about, reply),
+            Input::Heard(from, word, _room) => {
+                let now = self.driver.shared.now();
+                self.driver.hear(from, word, now, &mut *self.outlet);
+            }
+            Input::Unreachable(id) => self.driver.unreachable(id),
+            Input::Gone(id) => self.driver.suspect(id),
+            Input::Dismissed => self.driver.dismissed(),
+            Input::Arrived(snapshot) => {
+                let (message, arrived) = *snapshot;
+                self.driver.arrive(message, arrived);
+            }
+            Input::Sent(to, sent) => self.driver.snapshot_sent(to, sent),
+            Input::MoveLeader(to, reply) => self.driver.move_leader(to, reply),
             Input::Snapshot(result) => self.snapshot_ended(result),
             Input::Shrink(reply) => {
                 self.shrinks.push(reply);
@@ -163,43 +226,18 @@ impl Runner {
         Next::Turn
     }
 
-    /// How long nothing will happen by itself. A member that is alone needs no heartbeats.
+    /// How long nothing will happen by itself.
     fn idle_for(&self) -> Duration {
-        let until = if self.alone() { self.next_lease_check } else { self.next_lease_check.min(self.next_tick) };
-        until.saturating_duration_since(Instant::now())
-    }
-
-    fn alone(&self) -> bool {
-        crate::lock::read(&self.driver.shared.store).members().only(self.driver.shared.member)
-    }
-
-    fn clockwork(&mut self) {
-        let now = Instant::now();
-        while self.next_tick <= now {
-            if !self.alone() {
-                self.driver.tick();
-            }
-            self.next_tick = now + TICK;
-        }
-        if self.next_lease_check <= now {
-            self.next_lease_check = now + LEASE_CHECK;
-            let clock = self.driver.shared.now();
-            self.driver.end_leases(clock);
-        }
-        if self.next_space_check <= now {
-            self.next_space_check = now + SPACE_CHECK;
-            self.driver.mind_space();
-        }
-        self.driver.raise_alarms();
+        let now = self.driver.shared.now();
+        Duration::from_millis(self.driver.next_deadline().0.saturating_sub(now.0))
     }
 
     /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
     fn upkeep(&mut self) -> Scrub {
-        if self.snapshot == Snapshot::Writing {
-            return Scrub::Done;
-        }
-        if self.driver.wants_snapshot() {
+        if self.snapshot == Snapshot::Idle && self.driver.wants_snapshot() {
             self.begin_snapshot();
+        }
+        if self.snapshot == Snapshot::Writing || self.driver.shared.is_read_for_others() {
             return Scrub::Done;
         }
         self.driver.scrub()
@@ -238,6 +276,6 @@ impl Runner {
     }
 }
 
-fn write_snapshot(disk: &Arc<dyn crate::disk::Disk>, shared: &Shared) -> io::Result<Written> {
-    snapfile::write(&**disk, &shared.store)
+fn write_snapshot(disk: &Arc<dyn Disk>, shared: &Shared) -> io::Result<Written> {
+    snapfile::write(&**disk, shared)
 }

@@ -50,7 +50,7 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
 
 /// One answer and the end: clients that watch ask again after it.
 fn health(api: &Api) -> Response<Body> {
-    let serves = if api.shared.leads() { Serves::Yes } else { Serves::No };
+    let serves = if api.shared.has_leader() { Serves::Yes } else { Serves::No };
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let body = Full::<Bytes>::new(health_check(serves))

@@ -49,14 +49,14 @@ fn health(api: &Api, query: &str) -> Response<Body> {
     if alarmed {
         return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"health":"false","reason":"ALARM"}"#);
     }
-    if !api.shared.leads() {
+    if !api.shared.has_leader() {
         return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"health":"false","reason":"RAFT NO LEADER"}"#);
     }
     whole(StatusCode::OK, JSON, r#"{"health":"true","reason":""}"#)
 }
 
 fn ready(api: &Api, _query: &str) -> Response<Body> {
-    if api.shared.leads() {
+    if api.shared.has_leader() {
         text(StatusCode::OK, "ok")
     } else {
         text(StatusCode::SERVICE_UNAVAILABLE, "[-]no leader: wait for an election, or start more members")

@@ -75,7 +75,7 @@ impl Listener {
     /// Names the address and the operating system's reason.
     pub fn bind(address: &Address, passed: &mut Passed) -> Result<Self, ListenError> {
         let opened = match address {
-            Address::Tcp(socket) => bind_tcp(*socket).map(Self::Tcp),
+            Address::Tcp(socket) => return bind_tcp(*socket).map(Self::Tcp),
             Address::Unix(path) => match passed.take(path) {
                 Some(listener) => {
                     listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)).map(Self::Unix)
@@ -137,10 +137,14 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+/// Opens a TCP socket.
+///
+/// # Errors
+/// Names the address and the operating system's reason.
+pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let opened = std::net::TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)));
+    opened.map_err(|source| ListenError { address: Address::Tcp(address), source })
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-pub use listen::{Address, ListenError, Listener, Passed};
+pub use listen::{Address, ListenError, Listener, Passed, bind_tcp};
 use tonic::body::Body;
 
 use crate::api::Api;

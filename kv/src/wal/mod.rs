@@ -17,7 +17,7 @@ use crate::{
 mod open;
 mod record;
 
-pub use open::{Replay, WalError};
+pub use open::{Replay, WalError, owner};
 use record::{FILE_HEADER, FileHeader};
 
 /// Proof that everything appended so far is on stable storage.
@@ -99,6 +99,23 @@ impl Wal {
         if self.buffer.capacity() > BUFFER_KEPT {
             self.buffer = Vec::new();
         }
+        Ok(Persisted(()))
+    }
+
+    /// Goes on after a snapshot that came from elsewhere and is durable: what the log held before is not part of this
+    /// history any more.
+    ///
+    /// # Errors
+    /// The disk's; the member must stop. Opening drops what was left behind.
+    pub fn restart(&mut self, first_index: u64, state: &HardState) -> io::Result<Persisted> {
+        let Some(last) = self.segments.last() else { return Ok(Persisted(())) };
+        self.file.cut(self.durable)?;
+        let (file, segment) = new_file(&*self.disk, last.seq + 1, self.member, first_index, state)?;
+        (self.file, self.durable, self.state) = (file, segment.length, state.clone());
+        for older in std::mem::replace(&mut self.segments, vec![segment]) {
+            self.disk.remove(&file_name(older.seq))?;
+        }
+        self.disk.sync_names()?;
         Ok(Persisted(()))
     }
 

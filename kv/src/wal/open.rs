@@ -1,6 +1,7 @@
 //! Opening the log: reads every record, cuts a torn tail, refuses damage.
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, io::Read as _, sync::Arc};
 
+use hull_kv_core::Applied;
 use raft::eraftpb::{Entry, HardState};
 
 use super::{
@@ -78,12 +79,28 @@ pub struct Replay {
     pub cut: u64,
 }
 
+/// The member whose log this is, if there is one that says so.
+///
+/// # Errors
+/// The disk's.
+pub fn owner(disk: &dyn Disk) -> Result<Option<u64>, WalError> {
+    let Some(first) = list(disk)?.first().map(|seq| file_name(*seq)) else { return Ok(None) };
+    let doing = || format!("read {}", disk.display(&first));
+    let mut header = [0; FILE_HEADER];
+    let mut reader = disk.reader(&first).map_err(|source| WalError::Io { doing: doing(), source })?;
+    match reader.read_exact(&mut header) {
+        Ok(()) => Ok(FileHeader::decode(&header).map(|header| header.member)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(source) => Err(WalError::Io { doing: doing(), source }),
+    }
+}
+
 impl Wal {
     /// Opens the log of `member` and gives every entry above `after`, which a snapshot covers. `None`: there is no log.
     ///
     /// # Errors
     /// Damage, a gap, another member's log, or the disk's.
-    pub fn open(disk: Arc<dyn Disk>, member: u64, after: u64) -> Result<Option<(Self, Replay)>, WalError> {
+    pub fn open(disk: Arc<dyn Disk>, member: u64, after: Applied) -> Result<Option<(Self, Replay)>, WalError> {
         let mut seqs = list(&*disk)?;
         let mut replay = Replay::default();
         let mut segments: Vec<Segment> = Vec::new();
@@ -131,7 +148,7 @@ fn read_file(
     disk: &dyn Disk,
     seq: u64,
     member: u64,
-    after: u64,
+    after: Applied,
     place: Place,
     previous: Option<&Segment>,
     replay: &mut Replay,
@@ -164,7 +181,7 @@ fn read_records(
     bytes: &[u8],
     shown: &str,
     seq: u64,
-    after: u64,
+    after: Applied,
     place: Place,
     replay: &mut Replay,
 ) -> Result<u64, WalError> {
@@ -193,12 +210,13 @@ fn read_records(
     Ok(offset as u64)
 }
 
-/// Appends an entry; one with an index that is there already replaces it and everything behind it, as raft does.
-fn take_entry(entry: Entry, after: u64, shown: &str, replay: &mut Replay) -> Result<(), WalError> {
-    if entry.index <= after {
+/// Appends an entry; one with an index that is there already replaces it and everything behind it, as raft does. Terms
+/// never fall: an entry older than the snapshot is left over from before the snapshot came from elsewhere.
+fn take_entry(entry: Entry, after: Applied, shown: &str, replay: &mut Replay) -> Result<(), WalError> {
+    if entry.index <= after.index || entry.term < after.term {
         return Ok(());
     }
-    let first = after + 1;
+    let first = after.index + 1;
     let at = (entry.index - first) as usize;
     if at > replay.entries.len() {
         let expected = first + replay.entries.len() as u64;
@@ -211,8 +229,8 @@ fn take_entry(entry: Entry, after: u64, shown: &str, replay: &mut Replay) -> Res
 }
 
 /// A commit index beyond the last entry means that a synced entry is gone.
-fn check_commit(disk: &dyn Disk, name: &str, after: u64, replay: &Replay) -> Result<(), WalError> {
-    let last = after + replay.entries.len() as u64;
+fn check_commit(disk: &dyn Disk, name: &str, after: Applied, replay: &Replay) -> Result<(), WalError> {
+    let last = after.index + replay.entries.len() as u64;
     if replay.state.commit > last {
         let what = format!("entries up to {} were committed, but the log ends at {last}", replay.state.commit);
         return Err(WalError::Gap { file: disk.display(name), what });

@@ -17,7 +17,7 @@ pub struct Command {
     /// A member proposed it of its own accord (a lease that ended): no permission is asked for.
     #[prost(bool, tag = "14")]
     pub by_member: bool,
-    #[prost(oneof = "command::Op", tags = "4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 16")]
+    #[prost(oneof = "command::Op", tags = "4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 16, 50")]
     pub op: ::core::option::Option<command::Op>,
 }
 /// Nested message and enum types in `Command`.
@@ -46,6 +46,8 @@ pub mod command {
         AuthChange(super::AuthChange),
         #[prost(message, tag = "16")]
         Login(super::Login),
+        #[prost(message, tag = "50")]
+        MemberChange(super::MemberChange),
     }
 }
 /// A change of users, roles, or of whether they count. Passwords come hashed; their plain fields are empty.
@@ -105,6 +107,60 @@ pub struct AuthRecord {
     #[prost(message, repeated, tag = "4")]
     pub roles: ::prost::alloc::vec::Vec<super::authpb::Role>,
 }
+/// A change of who belongs to the cluster. All but an update stand in the context of a raft configuration change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberChange {
+    #[prost(enumeration = "member_change::Kind", tag = "1")]
+    pub kind: i32,
+    /// ADD: all but the names; REMOVE and PROMOTE: the id; UPDATE: the id and the peer addresses.
+    #[prost(message, optional, tag = "2")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Nested message and enum types in `MemberChange`.
+pub mod member_change {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        Add = 0,
+        Remove = 1,
+        Promote = 2,
+        Update = 3,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Add => "ADD",
+                Self::Remove => "REMOVE",
+                Self::Promote => "PROMOTE",
+                Self::Update => "UPDATE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ADD" => Some(Self::Add),
+                "REMOVE" => Some(Self::Remove),
+                "PROMOTE" => Some(Self::Promote),
+                "UPDATE" => Some(Self::Update),
+                _ => None,
+            }
+        }
+    }
+}
 /// What a member says of itself once it serves; carried in the log so that all members know it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberAttributes {
@@ -158,6 +214,9 @@ pub struct SnapshotHead {
     pub records: u64,
     #[prost(message, optional, tag = "11")]
     pub auth: ::core::option::Option<AuthRecord>,
+    /// Members that were removed: their ids never come back.
+    #[prost(uint64, repeated, tag = "30")]
+    pub removed: ::prost::alloc::vec::Vec<u64>,
 }
 /// A lease as the cluster knows it; when it expires is the leader's business.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -192,4 +251,251 @@ pub struct SnapshotPart {
     pub leases: ::prost::alloc::vec::Vec<LeaseRecord>,
     #[prost(message, repeated, tag = "3")]
     pub records: ::prost::alloc::vec::Vec<RevisionRecord>,
+}
+/// First message on every connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hello {
+    #[prost(enumeration = "hello::Channel", tag = "1")]
+    pub channel: i32,
+    #[prost(uint64, tag = "2")]
+    pub cluster_id: u64,
+    #[prost(uint64, tag = "3")]
+    pub from: u64,
+    #[prost(uint64, tag = "4")]
+    pub to: u64,
+}
+/// Nested message and enum types in `Hello`.
+pub mod hello {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Channel {
+        /// Words in one direction, for as long as both live.
+        Words = 0,
+        /// One snapshot.
+        Snapshot = 1,
+        /// Only the answer to this message is wanted: who belongs to the cluster?
+        Look = 2,
+    }
+    impl Channel {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Words => "WORDS",
+                Self::Snapshot => "SNAPSHOT",
+                Self::Look => "LOOK",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "WORDS" => Some(Self::Words),
+                "SNAPSHOT" => Some(Self::Snapshot),
+                "LOOK" => Some(Self::Look),
+                _ => None,
+            }
+        }
+    }
+}
+/// Answer to a Hello, and to a whole snapshot.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Welcome {
+    #[prost(enumeration = "welcome::Verdict", tag = "1")]
+    pub verdict: i32,
+    #[prost(uint64, tag = "2")]
+    pub cluster_id: u64,
+    #[prost(uint64, tag = "3")]
+    pub member: u64,
+    /// Only for LOOK.
+    #[prost(message, repeated, tag = "4")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+}
+/// Nested message and enum types in `Welcome`.
+pub mod welcome {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Verdict {
+        Welcome = 0,
+        /// The asker was removed from the cluster.
+        Removed = 1,
+        /// The asker belongs to another cluster.
+        OtherCluster = 2,
+        /// The asker wants to talk to somebody else.
+        OtherMember = 3,
+        /// A snapshot is arriving already, or this one is damaged or too late.
+        NotNow = 4,
+    }
+    impl Verdict {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Welcome => "WELCOME",
+                Self::Removed => "REMOVED",
+                Self::OtherCluster => "OTHER_CLUSTER",
+                Self::OtherMember => "OTHER_MEMBER",
+                Self::NotNow => "NOT_NOW",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "WELCOME" => Some(Self::Welcome),
+                "REMOVED" => Some(Self::Removed),
+                "OTHER_CLUSTER" => Some(Self::OtherCluster),
+                "OTHER_MEMBER" => Some(Self::OtherMember),
+                "NOT_NOW" => Some(Self::NotNow),
+                _ => None,
+            }
+        }
+    }
+}
+/// Everything but raft's own messages.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeerWord {
+    #[prost(oneof = "peer_word::Word", tags = "1, 2, 3, 4")]
+    pub word: ::core::option::Option<peer_word::Word>,
+}
+/// Nested message and enum types in `PeerWord`.
+pub mod peer_word {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Word {
+        #[prost(message, tag = "1")]
+        Forward(super::Forward),
+        #[prost(message, tag = "2")]
+        Refusal(super::Refusal),
+        #[prost(message, tag = "3")]
+        Question(super::Question),
+        #[prost(message, tag = "4")]
+        Answer(super::Answer),
+    }
+}
+/// Proposals for the leader of `term`, and only for that one: whoever sent them knows that they are lost once an entry of
+/// a later term is applied.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Forward {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub proposals: ::prost::alloc::vec::Vec<Forwarded>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Forwarded {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// An encoded Command.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub command: ::prost::bytes::Bytes,
+    /// It changes the voters or learners.
+    #[prost(bool, tag = "3")]
+    pub reconfigures: bool,
+}
+/// A proposal that the leader did not put into the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(enumeration = "refusal::Why", tag = "2")]
+    pub why: i32,
+    /// The term that the proposal was for: a refusal that comes late must not be taken for one of a later attempt.
+    #[prost(uint64, tag = "3")]
+    pub term: u64,
+}
+/// Nested message and enum types in `Refusal`.
+pub mod refusal {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Why {
+        /// Try again: the leader is handing its office over.
+        NotNow = 0,
+        Unhealthy = 1,
+        NotEnoughStarted = 2,
+        LearnerNotReady = 3,
+    }
+    impl Why {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::NotNow => "NOT_NOW",
+                Self::Unhealthy => "UNHEALTHY",
+                Self::NotEnoughStarted => "NOT_ENOUGH_STARTED",
+                Self::LearnerNotReady => "LEARNER_NOT_READY",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "NOT_NOW" => Some(Self::NotNow),
+                "UNHEALTHY" => Some(Self::Unhealthy),
+                "NOT_ENOUGH_STARTED" => Some(Self::NotEnoughStarted),
+                "LEARNER_NOT_READY" => Some(Self::LearnerNotReady),
+                _ => None,
+            }
+        }
+    }
+}
+/// What only the leader knows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Question {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "question::About", tags = "2, 3")]
+    pub about: ::core::option::Option<question::About>,
+}
+/// Nested message and enum types in `Question`.
+pub mod question {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum About {
+        /// Start the time of this lease again.
+        #[prost(int64, tag = "2")]
+        KeepAlive(i64),
+        /// How much time is left of this lease.
+        #[prost(int64, tag = "3")]
+        TimeToLive(i64),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Answer {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Seconds; none: there is no such lease.
+    #[prost(int64, optional, tag = "2")]
+    pub seconds: ::core::option::Option<i64>,
 }

@@ -1,0 +1,170 @@
+//! Who belongs to the cluster: whether a change is safe now, what raft must hear of it, and handing leadership over.
+use std::collections::BTreeMap;
+
+use hull_kv_core::{Instant, Member, Vote};
+use hull_kv_proto::hullpb::{MemberChange, member_change::Kind, refusal::Why};
+use raft::StateRole;
+use tokio::sync::oneshot;
+
+use super::{Driver, Failed};
+use crate::lock::read;
+
+/// A member that was silent for this long (milliseconds) is not connected (etcd's `HealthInterval`).
+const HEALTHY_MS: u64 = 5_000;
+/// A learner that holds this share (percent) of the leader's log has caught up (etcd's `readyPercent`).
+const READY_PERCENT: u64 = 90;
+
+/// Where the word goes that leadership moved.
+pub type MoveReply = oneshot::Sender<Result<(), Failed>>;
+
+/// Leadership on its way to another member.
+#[derive(Debug)]
+pub(super) struct Moving {
+    reply: MoveReply,
+    /// Whom; 0: whoever is best.
+    to: u64,
+}
+
+/// What a member knows of the others.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// When each was heard last.
+    pub(super) heard: BTreeMap<u64, Instant>,
+    pub(super) now: Instant,
+    pub(super) moving: Vec<Moving>,
+}
+
+impl Others {
+    fn connected(&self, id: u64) -> bool {
+        self.heard.get(&id).is_some_and(|at| self.now.0.saturating_sub(at.0) < HEALTHY_MS)
+    }
+}
+
+fn majority(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+impl Driver {
+    /// etcd's strict checks before a change is proposed (`mayAddMember`, `mayRemoveMember`, `mayPromoteMember`).
+    pub(super) fn vet(&self, change: &MemberChange) -> Result<(), Why> {
+        let wanted = change.member.clone().unwrap_or_default();
+        let (voters, found): (Vec<Member>, Option<Member>) = {
+            let store = read(&self.shared.store);
+            let members = store.members();
+            (members.iter().filter(|m| m.vote == Vote::Voter).cloned().collect(), members.get(wanted.id).cloned())
+        };
+        let started = |members: &[&Member]| members.iter().filter(|member| !member.name.is_empty()).count();
+        let all: Vec<&Member> = voters.iter().collect();
+        match change.kind() {
+            Kind::Add if wanted.learner => self.all_connected(&voters),
+            Kind::Add => {
+                // A cluster of one may grow although the second member has not started.
+                let alone = all.len() == 1 && started(&all) == 1;
+                if !alone && started(&all) < majority(all.len() + 1) {
+                    return Err(Why::NotEnoughStarted);
+                }
+                self.all_connected(&voters)
+            }
+            Kind::Promote => {
+                self.learner_is_ready(wanted.id)?;
+                if started(&all) + 1 < majority(all.len() + 1) { Err(Why::NotEnoughStarted) } else { Ok(()) }
+            }
+            Kind::Remove if found.is_some_and(|member| member.vote == Vote::Voter) => {
+                let rest: Vec<&Member> = voters.iter().filter(|member| member.id != wanted.id).collect();
+                if started(&rest) < majority(rest.len()) {
+                    return Err(Why::NotEnoughStarted);
+                }
+                self.removal_is_safe(&voters, wanted.id)
+            }
+            Kind::Remove | Kind::Update => Ok(()),
+        }
+    }
+
+    fn is_up(&self, id: u64) -> bool {
+        id == self.shared.member || self.others.connected(id)
+    }
+
+    fn all_connected(&self, voters: &[Member]) -> Result<(), Why> {
+        if voters.iter().all(|member| self.is_up(member.id)) { Ok(()) } else { Err(Why::Unhealthy) }
+    }
+
+    /// Removing a member that is down is safe; removing one that is up must leave a majority of those that are.
+    fn removal_is_safe(&self, voters: &[Member], id: u64) -> Result<(), Why> {
+        if !self.is_up(id) {
+            return Ok(());
+        }
+        let up = voters.iter().filter(|member| self.is_up(member.id)).count();
+        if up - 1 < 1 + (voters.len() - 1) / 2 { Err(Why::Unhealthy) } else { Ok(()) }
+    }
+
+    fn learner_is_ready(&self, id: u64) -> Result<(), Why> {
+        let progress = self.raft.raft.prs();
+        let Some(learner) = progress.get(id) else { return Ok(()) };
+        let last = self.raft.raft.raft_log.last_index();
+        if learner.matched * 100 < last * READY_PERCENT { Err(Why::LearnerNotReady) } else { Ok(()) }
+    }
+
+    /// Moves leadership to member `to`; 0: to whoever is best, for a planned stop.
+    pub fn move_leader(&mut self, to: u64, reply: MoveReply) {
+        let answer = |reply: MoveReply, result| {
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        };
+        if self.raft.raft.state != StateRole::Leader {
+            return answer(reply, Err(Failed::NotLeader));
+        }
+        if to == self.shared.member {
+            return answer(reply, Ok(()));
+        }
+        let begun = if to == 0 {
+            self.begin_hand_off()
+        } else {
+            let voter = read(&self.shared.store).members().get(to).is_some_and(|member| member.vote == Vote::Voter);
+            if voter {
+                self.raft.transfer_leader(to);
+            }
+            voter
+        };
+        if begun {
+            self.others.moving.push(Moving { reply, to });
+        } else {
+            answer(reply, Err(Failed::BadTransferee));
+        }
+    }
+
+    /// Starts to hand leadership to the voter that is furthest and up. False: there is none.
+    pub(super) fn begin_hand_off(&mut self) -> bool {
+        let me = self.shared.member;
+        let voters = read(&self.shared.store).members().ids(Vote::Voter);
+        let progress = self.raft.raft.prs();
+        let best = voters
+            .into_iter()
+            .filter(|id| *id != me && self.others.connected(*id))
+            .filter_map(|id| progress.get(id).map(|progress| (progress.matched, id)))
+            .max();
+        match best {
+            Some((_, id)) => {
+                self.raft.transfer_leader(id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tells those who wait whether leadership moved.
+    pub(super) fn follow_moves(&mut self) {
+        if self.others.moving.is_empty() {
+            return;
+        }
+        let raft = &self.raft.raft;
+        let (leader, leads) = (raft.leader_id, raft.state == StateRole::Leader);
+        let trying = leads && raft.lead_transferee.is_some();
+        if trying || !leads && leader == 0 {
+            return;
+        }
+        for moving in std::mem::take(&mut self.others.moving) {
+            let there = !leads && (moving.to == 0 || moving.to == leader);
+            let _ = moving.reply.send(if there { Ok(()) } else { Err(Failed::TimedOut) });
+        }
+    }
+}

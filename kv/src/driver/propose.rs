@@ -1,0 +1,333 @@
+//! Proposals: into the log here, or to the leader elsewhere; and once more if a change of leaders lost them.
+//!
+//! A proposal is handed to the leader of one term only. Terms in a log never fall, so once an entry of a later term is
+//! applied, a proposal of the earlier term that was not applied before it never will be: it is proposed again, and no
+//! client has to guess what became of it.
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use hull_kv_core::{Caller, Outcome, Refused};
+use hull_kv_proto::hullpb::{
+    Command, Forward, Forwarded, MemberChange, Refusal, command::Op, member_change::Kind, refusal::Why,
+};
+use prost::Message as _;
+use raft::{
+    StateRole,
+    eraftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType},
+};
+
+use super::{Driver, Failed, Outlet, Reply, Sending};
+use crate::{limits::MAX_REQUEST_BYTES, metrics::count, peer::Word};
+
+/// Where a proposal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nowhere yet: there is no leader.
+    Parked,
+    /// In the log of this term's leader, or on its way there.
+    Term(u64),
+}
+
+/// Whether a command changes the voters or learners, which raft must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nature {
+    Plain,
+    Reconfigures,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    reply: Option<Reply>,
+    command: Bytes,
+    nature: Nature,
+    place: Place,
+}
+
+/// A change of members that waits at the leader for the one before it.
+#[derive(Debug)]
+struct Queued {
+    id: u64,
+    from: u64,
+    command: Bytes,
+}
+
+/// All proposals that this member has a part in.
+#[derive(Debug, Default)]
+pub(super) struct Proposals {
+    /// Those made here, by their ids, whose answer somebody wants.
+    waiting: BTreeMap<u64, Waiting>,
+    parked: VecDeque<u64>,
+    /// On their way to the leader with the next turn.
+    forwards: Vec<Forwarded>,
+    /// At the leader: raft takes one change of members at a time.
+    changes: VecDeque<Queued>,
+    next_id: u64,
+    /// The last term of which an entry was applied.
+    applied_term: u64,
+}
+
+impl Proposals {
+    /// Ids start at a number that no earlier life of this member used.
+    pub(super) fn new(first_id: u64) -> Self {
+        Self { next_id: first_id, ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Answers everybody with the same refusal.
+    pub(super) fn fail_all(&mut self, why: Failed) {
+        for reply in std::mem::take(&mut self.waiting).into_values().filter_map(|waiting| waiting.reply) {
+            let _ = reply.send(Err(why));
+        }
+        self.parked.clear();
+    }
+
+    /// A number for a question or a round of reads.
+    pub(super) fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+fn nature(op: &Op) -> Nature {
+    match op {
+        Op::MemberChange(change) if change.kind() != Kind::Update => Nature::Reconfigures,
+        _ => Nature::Plain,
+    }
+}
+
+impl Driver {
+    /// Puts a command into the log; the reply gets the state machine's answer once it is durable and applied.
+    pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<Reply>) {
+        let failed = |reply: Option<Reply>, why| {
+            if let Some(reply) = reply {
+                // Whoever asked may have gone.
+                let _ = reply.send(Err(why));
+            }
+        };
+        if self.space.refuses(&op) {
+            return failed(reply, Failed::Refused(Refused::NoSpace));
+        }
+        let id = self.proposals.fresh_id();
+        let nature = nature(&op);
+        let mut command = Command { id, member: self.shared.member, op: Some(op), ..Command::default() };
+        caller.sign(&mut command);
+        let command = Bytes::from(command.encode_to_vec());
+        if command.len() > MAX_REQUEST_BYTES {
+            return failed(reply, Failed::TooLarge);
+        }
+        let waiting = Waiting { reply, command, nature, place: Place::Parked };
+        self.proposals.waiting.insert(id, waiting);
+        self.dispatch(id);
+    }
+
+    /// Sends a proposal where it belongs now.
+    fn dispatch(&mut self, id: u64) {
+        let raft = &self.raft.raft;
+        let (term, leads, leader) = (raft.term, raft.state == StateRole::Leader, raft.leader_id);
+        let Some(waiting) = self.proposals.waiting.get_mut(&id) else { return };
+        if waiting.reply.as_ref().is_some_and(Reply::is_closed) {
+            self.proposals.waiting.remove(&id);
+            return;
+        }
+        let (command, nature) = (waiting.command.clone(), waiting.nature);
+        let place = if leads {
+            let queued = Queued { id, from: self.shared.member, command: command.clone() };
+            match nature {
+                Nature::Reconfigures => {
+                    self.proposals.changes.push_back(queued);
+                    Place::Term(term)
+                }
+                Nature::Plain if self.append(EntryType::EntryNormal, command, Bytes::new()) => Place::Term(term),
+                Nature::Plain => Place::Parked,
+            }
+        } else if leader != 0 {
+            let reconfigures = nature == Nature::Reconfigures;
+            self.proposals.forwards.push(Forwarded { id, command, reconfigures });
+            Place::Term(term)
+        } else {
+            Place::Parked
+        };
+        self.place(id, place);
+    }
+
+    fn place(&mut self, id: u64, place: Place) {
+        let Some(waiting) = self.proposals.waiting.get_mut(&id) else { return };
+        waiting.place = place;
+        // What nobody waits for is not kept: whoever proposed it will again.
+        if waiting.reply.is_none() {
+            self.proposals.waiting.remove(&id);
+        } else if place == Place::Parked {
+            self.proposals.parked.push_back(id);
+        }
+    }
+
+    /// Puts an entry into the log of this leader. False: raft does not take it now.
+    fn append(&mut self, kind: EntryType, data: Bytes, context: Bytes) -> bool {
+        let entry = Entry { entry_type: kind, data, context, ..Entry::default() };
+        let mut message = Message { from: self.shared.member, ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.entries = vec![entry].into();
+        let taken = self.raft.step(message).is_ok();
+        if !taken {
+            count(&self.shared.metrics.failed);
+        }
+        taken
+    }
+
+    /// Gives parked proposals a new chance, sends what is to be forwarded, and starts the next change of members.
+    pub(super) fn move_proposals(&mut self, outlet: &mut dyn Outlet) {
+        let raft = &self.raft.raft;
+        if raft.leader_id != 0 && raft.lead_transferee.is_none() {
+            for id in std::mem::take(&mut self.proposals.parked) {
+                self.dispatch(id);
+            }
+        }
+        self.forward(outlet);
+        self.next_change(outlet);
+    }
+
+    fn forward(&mut self, outlet: &mut dyn Outlet) {
+        if self.proposals.forwards.is_empty() {
+            return;
+        }
+        let raft = &self.raft.raft;
+        let (term, leader) = (raft.term, raft.leader_id);
+        let proposals = std::mem::take(&mut self.proposals.forwards);
+        let ids: Vec<u64> = proposals.iter().map(|proposal| proposal.id).collect();
+        let current = ids.iter().all(|id| match self.proposals.waiting.get(id) {
+            Some(waiting) => waiting.place == Place::Term(term),
+            None => true,
+        });
+        let sent = leader != 0
+            && leader != self.shared.member
+            && current
+            && outlet.send(leader, Word::Forward(Forward { term, proposals })) == Sending::OnItsWay;
+        if !sent {
+            ids.into_iter().for_each(|id| self.place(id, Place::Parked));
+        }
+    }
+
+    /// The leader takes what another member forwards, if it leads the term that the member believes in.
+    pub(super) fn take_forward(&mut self, from: u64, forward: Forward, outlet: &mut dyn Outlet) {
+        let raft = &self.raft.raft;
+        if raft.state != StateRole::Leader || raft.term != forward.term {
+            // The sender learns from the next leader's first entry that these are lost.
+            return;
+        }
+        for Forwarded { id, command, reconfigures } in forward.proposals {
+            if reconfigures {
+                self.proposals.changes.push_back(Queued { id, from, command });
+            } else if !self.append(EntryType::EntryNormal, command, Bytes::new()) {
+                outlet.send(from, Word::Refusal(Refusal { id, why: Why::NotNow.into(), term: forward.term }));
+            }
+        }
+    }
+
+    /// The leader did not take a proposal.
+    pub(super) fn take_refusal(&mut self, refusal: Refusal) {
+        let asked = self.proposals.waiting.get(&refusal.id).map(|waiting| waiting.place);
+        if asked != Some(Place::Term(refusal.term)) {
+            return;
+        }
+        let why = match refusal.why() {
+            Why::NotNow => return self.place(refusal.id, Place::Parked),
+            Why::Unhealthy => Refused::Unhealthy,
+            Why::NotEnoughStarted => Refused::NotEnoughStarted,
+            Why::LearnerNotReady => Refused::LearnerNotReady,
+        };
+        self.answer_with(refusal.id, Err(Failed::Refused(why)));
+    }
+
+    /// Answers whoever waits for a command that was applied.
+    pub(super) fn answer(&mut self, outcome: Outcome) {
+        if outcome.member == self.shared.member {
+            self.answer_with(outcome.id, outcome.result.map_err(Failed::Refused));
+        }
+    }
+
+    fn answer_with(&mut self, id: u64, result: Result<hull_kv_core::Response, Failed>) {
+        if let Some(reply) = self.proposals.waiting.remove(&id).and_then(|waiting| waiting.reply) {
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Everything up to an entry of `term` is applied: what an earlier leader had taken and is not applied is lost.
+    pub(super) fn recover_lost(&mut self, term: u64) {
+        if term <= self.proposals.applied_term {
+            return;
+        }
+        self.proposals.applied_term = term;
+        let lost = |waiting: &Waiting| matches!(waiting.place, Place::Term(earlier) if earlier < term);
+        let ids: Vec<u64> =
+            self.proposals.waiting.iter().filter(|(_, waiting)| lost(waiting)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.dispatch(id));
+    }
+
+    /// A snapshot took the place of entries up to `term`: what they answered is not known.
+    pub(super) fn forget_up_to(&mut self, term: u64) {
+        self.proposals.applied_term = self.proposals.applied_term.max(term);
+        let gone = |waiting: &Waiting| matches!(waiting.place, Place::Term(earlier) if earlier <= term);
+        let ids: Vec<u64> =
+            self.proposals.waiting.iter().filter(|(_, waiting)| gone(waiting)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.answer_with(id, Err(Failed::TimedOut)));
+    }
+
+    /// The leader proposes the next change of members once the one before it is applied.
+    fn next_change(&mut self, outlet: &mut dyn Outlet) {
+        if self.raft.raft.state != StateRole::Leader {
+            // Their proposers hear of the next leader, and propose again.
+            self.proposals.changes.clear();
+            return;
+        }
+        while !self.raft.raft.has_pending_conf()
+            && self.raft.raft.lead_transferee.is_none()
+            && let Some(queued) = self.proposals.changes.pop_front()
+        {
+            self.change_members(queued, outlet);
+        }
+    }
+
+    fn change_members(&mut self, queued: Queued, outlet: &mut dyn Outlet) {
+        let Ok(Command { op: Some(Op::MemberChange(change)), .. }) = Command::decode(&*queued.command) else { return };
+        if let Err(why) = self.vet(&change) {
+            return self.refuse_change(&queued, why, outlet);
+        }
+        if change.kind() == Kind::Remove
+            && change.member.as_ref().is_some_and(|m| m.id == self.shared.member)
+            && self.begin_hand_off()
+        {
+            // The next leader removes this member; until then the change waits where it was proposed.
+            self.refuse_change(&queued, Why::NotNow, outlet);
+            return;
+        }
+        let conf = protobuf::Message::write_to_bytes(&conf_change(&change)).unwrap_or_default();
+        if !self.append(EntryType::EntryConfChange, conf.into(), queued.command.clone()) {
+            self.refuse_change(&queued, Why::NotNow, outlet);
+        }
+    }
+
+    fn refuse_change(&mut self, queued: &Queued, why: Why, outlet: &mut dyn Outlet) {
+        let refusal = Refusal { id: queued.id, why: why.into(), term: self.raft.raft.term };
+        if queued.from == self.shared.member {
+            self.take_refusal(refusal);
+        } else {
+            outlet.send(queued.from, Word::Refusal(refusal));
+        }
+    }
+}
+
+/// What raft must know of a change.
+pub(super) fn conf_change(change: &MemberChange) -> ConfChange {
+    let member = change.member.clone().unwrap_or_default();
+    let mut conf = ConfChange { node_id: member.id, ..ConfChange::default() };
+    conf.set_change_type(match change.kind() {
+        Kind::Remove => ConfChangeType::RemoveNode,
+        Kind::Add if member.learner => ConfChangeType::AddLearnerNode,
+        Kind::Add | Kind::Promote | Kind::Update => ConfChangeType::AddNode,
+    });
+    conf
+}
