@@ -7,6 +7,7 @@ pub mod api;
 pub mod declaration;
 pub mod image;
 pub mod layout;
+pub mod oci;
 pub mod plan;
 pub mod reconcile;
 pub mod seccomp;

@@ -1,0 +1,481 @@
+//! The mounts of a specification: which options are of the mount, which of its file system, and which are not honoured.
+
+use super::Refused;
+use super::config;
+use super::refused::value;
+
+/// Attributes of mounts, mount_setattr(2).
+pub mod attribute {
+    /// Read only.
+    pub const RDONLY: u64 = 0x1;
+    /// Set-user-id bits mean nothing.
+    pub const NOSUID: u64 = 0x2;
+    /// Devices mean nothing.
+    pub const NODEV: u64 = 0x4;
+    /// Nothing can be executed.
+    pub const NOEXEC: u64 = 0x8;
+    /// Field of the access times: all of it is cleared before a value is set.
+    pub const ATIME: u64 = 0x70;
+    /// No access times.
+    pub const NOATIME: u64 = 0x10;
+    /// Exact access times.
+    pub const STRICTATIME: u64 = 0x20;
+    /// No access times of folders.
+    pub const NODIRATIME: u64 = 0x80;
+    /// Symbolic links lead nowhere.
+    pub const NOSYMFOLLOW: u64 = 0x20_0000;
+}
+
+/// Propagation of mounts, mount(2).
+pub mod propagation {
+    /// Everything below, too.
+    pub const REC: u64 = 1 << 14;
+    /// Cannot be bound.
+    pub const UNBINDABLE: u64 = 1 << 17;
+    /// None.
+    pub const PRIVATE: u64 = 1 << 18;
+    /// Inwards.
+    pub const SLAVE: u64 = 1 << 19;
+    /// Both ways.
+    pub const SHARED: u64 = 1 << 20;
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where, as a path from the container's root.
+    pub target: String,
+    /// What.
+    pub source: Source,
+    /// Attributes of the mount itself.
+    pub attributes: Change,
+    /// Attributes of it and all below.
+    pub recursive: Change,
+    /// Propagation flags, applied in this order.
+    pub propagation: Vec<u64>,
+    /// Ids that its files are shown with.
+    pub ids: Option<Idmap>,
+    /// Whether links at the end of the target are followed.
+    pub links: Links,
+}
+
+/// Which attributes are changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Set.
+    pub set: u64,
+    /// Cleared.
+    pub clear: u64,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A new file system.
+    New {
+        /// Its type, `tmpfs`.
+        kind: String,
+        /// What its `/proc/mounts` line begins with.
+        name: String,
+        /// Its own options, each with its value or without.
+        options: Vec<(String, Option<String>)>,
+        /// What is in it at first.
+        content: Content,
+    },
+    /// A file or folder of the host.
+    Bind {
+        /// Where it is.
+        path: String,
+        /// With or without what is mounted below.
+        depth: Depth,
+    },
+    /// What shows the container's control group.
+    ControlGroup,
+    /// Only the attributes of what is mounted there change.
+    Again,
+}
+
+/// What is in a new file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing.
+    Empty,
+    /// What lies below it (`tmpcopyup`).
+    Copied,
+}
+
+/// How much is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// One mount.
+    One,
+    /// With every mount below.
+    Tree,
+}
+
+/// Whether a link is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// Inside the root.
+    Followed,
+    /// The link itself is covered.
+    Covered,
+}
+
+/// Ids of an idmapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idmap {
+    /// With or without what is mounted below.
+    pub depth: Depth,
+    /// Users; empty: those of the container's user namespace.
+    pub users: Vec<config::IdMapping>,
+    /// Groups.
+    pub groups: Vec<config::IdMapping>,
+}
+
+/// What an option does.
+enum Effect {
+    Set(u64),
+    Clear(u64),
+    SetAll(u64),
+    ClearAll(u64),
+    Bind(Depth),
+    Propagate(u64),
+    Superblock,
+    CopyUp,
+    MapIds(Depth),
+    CoverLinks,
+    Again,
+    Nothing,
+}
+
+/// Reads the mount at `index` of the specification.
+///
+/// # Errors
+/// Names the field.
+pub fn read(index: usize, declared: &config::Mount) -> Result<Mount, Refused> {
+    let field = |name: &str| format!("mounts[{index}].{name}");
+    let target = target(&field("destination"), &declared.destination)?;
+    let mut reading = Reading::default();
+    for option in &declared.options {
+        reading.take(option);
+    }
+    let kind = declared.kind.clone().unwrap_or_default();
+    if reading.depth.is_none() && kind == "bind" {
+        reading.depth = Some(Depth::One);
+    }
+    let source = if reading.again {
+        Source::Again
+    } else if let Some(depth) = reading.depth {
+        bind(&field("source"), declared.source.as_deref(), depth)?
+    } else if kind == "cgroup" || kind == "cgroup2" {
+        Source::ControlGroup
+    } else if kind.is_empty() || kind == "none" {
+        return Err(value(field("type"), kind, "the type of a file system"));
+    } else {
+        let content = if reading.copy_up { Content::Copied } else { Content::Empty };
+        let name = declared.source.clone().unwrap_or_else(|| kind.clone());
+        Source::New { name, kind, options: reading.own, content }
+    };
+    let ids = ids(&field("uidMappings"), declared, reading.idmap)?;
+    if ids.is_some() && !matches!(source, Source::Bind { .. }) {
+        return Err(value(field("uidMappings"), "", "for a bind mount only"));
+    }
+    let Reading { attributes, recursive, propagation, links, .. } = reading;
+    Ok(Mount { target, source, attributes, recursive, propagation, ids, links })
+}
+
+/// A path from the container's root, cleaned of `.` and `..` as if there were no links (those the kernel resolves, in the root).
+fn target(field: &str, text: &str) -> Result<String, Refused> {
+    if text.is_empty() {
+        return Err(Refused::Missing { field: field.to_owned() });
+    }
+    if text.contains('\0') {
+        return Err(value(field, text, "a path"));
+    }
+    Ok(clean(text))
+}
+
+/// A path without `.`, `..`, empty parts; it begins with `/`.
+pub fn clean(text: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn bind(field: &str, path: Option<&str>, depth: Depth) -> Result<Source, Refused> {
+    match path {
+        Some(path) if !path.is_empty() && !path.contains('\0') => Ok(Source::Bind { path: path.to_owned(), depth }),
+        Some(path) => Err(value(field, path, "a path")),
+        None => Err(Refused::Missing { field: field.to_owned() }),
+    }
+}
+
+fn ids(field: &str, declared: &config::Mount, depth: Option<Depth>) -> Result<Option<Idmap>, Refused> {
+    let (users, groups) = (declared.uid_mappings.clone(), declared.gid_mappings.clone());
+    if users.is_empty() != groups.is_empty() {
+        return Err(value(field, "", "given together with gidMappings"));
+    }
+    let depth = match depth {
+        None if users.is_empty() => return Ok(None),
+        None => Depth::One,
+        Some(depth) => depth,
+    };
+    Ok(Some(Idmap { depth, users, groups }))
+}
+
+struct Reading {
+    attributes: Change,
+    recursive: Change,
+    propagation: Vec<u64>,
+    own: Vec<(String, Option<String>)>,
+    depth: Option<Depth>,
+    idmap: Option<Depth>,
+    copy_up: bool,
+    again: bool,
+    links: Links,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        Reading {
+            attributes: Change::default(),
+            recursive: Change::default(),
+            propagation: Vec::new(),
+            own: Vec::new(),
+            depth: None,
+            idmap: None,
+            copy_up: false,
+            again: false,
+            links: Links::Followed,
+        }
+    }
+}
+
+impl Reading {
+    fn take(&mut self, option: &str) {
+        match effect(option) {
+            Some(Effect::Set(bits)) => set(&mut self.attributes, bits),
+            Some(Effect::Clear(bits)) => clear(&mut self.attributes, bits),
+            Some(Effect::SetAll(bits)) => set(&mut self.recursive, bits),
+            Some(Effect::ClearAll(bits)) => clear(&mut self.recursive, bits),
+            Some(Effect::Bind(depth)) => self.depth = Some(depth),
+            Some(Effect::Propagate(flags)) => self.propagation.push(flags),
+            Some(Effect::CopyUp) => self.copy_up = true,
+            Some(Effect::MapIds(depth)) => self.idmap = Some(depth),
+            Some(Effect::CoverLinks) => self.links = Links::Covered,
+            Some(Effect::Again) => self.again = true,
+            Some(Effect::Nothing) => {}
+            Some(Effect::Superblock) => self.own.push((option.to_owned(), None)),
+            None => self.own.push(match option.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (option.to_owned(), None),
+            }),
+        }
+    }
+}
+
+/// The later option wins.
+fn set(change: &mut Change, bits: u64) {
+    if bits & attribute::ATIME != 0 {
+        change.set &= !attribute::ATIME;
+        change.clear |= attribute::ATIME;
+    } else {
+        change.clear &= !bits;
+    }
+    change.set |= bits;
+}
+
+fn clear(change: &mut Change, bits: u64) {
+    change.set &= !bits;
+    change.clear |= bits;
+}
+
+fn effect(option: &str) -> Option<Effect> {
+    use attribute::{ATIME, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME};
+    use propagation::{PRIVATE, REC, SHARED, SLAVE, UNBINDABLE};
+    Some(match option {
+        "bind" => Effect::Bind(Depth::One),
+        "rbind" => Effect::Bind(Depth::Tree),
+        "ro" => Effect::Set(RDONLY),
+        "rw" => Effect::Clear(RDONLY),
+        "nosuid" => Effect::Set(NOSUID),
+        "suid" => Effect::Clear(NOSUID),
+        "nodev" => Effect::Set(NODEV),
+        "dev" => Effect::Clear(NODEV),
+        "noexec" => Effect::Set(NOEXEC),
+        "exec" => Effect::Clear(NOEXEC),
+        "noatime" => Effect::Set(NOATIME),
+        "strictatime" => Effect::Set(STRICTATIME),
+        "atime" | "relatime" | "norelatime" | "nostrictatime" => Effect::Clear(ATIME),
+        "nodiratime" => Effect::Set(NODIRATIME),
+        "diratime" => Effect::Clear(NODIRATIME),
+        "nosymfollow" => Effect::Set(NOSYMFOLLOW),
+        "symfollow" => Effect::Clear(NOSYMFOLLOW),
+        "rro" => Effect::SetAll(RDONLY),
+        "rrw" => Effect::ClearAll(RDONLY),
+        "rnosuid" => Effect::SetAll(NOSUID),
+        "rsuid" => Effect::ClearAll(NOSUID),
+        "rnodev" => Effect::SetAll(NODEV),
+        "rdev" => Effect::ClearAll(NODEV),
+        "rnoexec" => Effect::SetAll(NOEXEC),
+        "rexec" => Effect::ClearAll(NOEXEC),
+        "rnoatime" => Effect::SetAll(NOATIME),
+        "rstrictatime" => Effect::SetAll(STRICTATIME),
+        "ratime" | "rrelatime" | "rnorelatime" | "rnostrictatime" => Effect::ClearAll(ATIME),
+        "rnodiratime" => Effect::SetAll(NODIRATIME),
+        "rdiratime" => Effect::ClearAll(NODIRATIME),
+        "rnosymfollow" => Effect::SetAll(NOSYMFOLLOW),
+        "rsymfollow" => Effect::ClearAll(NOSYMFOLLOW),
+        "shared" => Effect::Propagate(SHARED),
+        "rshared" => Effect::Propagate(SHARED | REC),
+        "slave" => Effect::Propagate(SLAVE),
+        "rslave" => Effect::Propagate(SLAVE | REC),
+        "private" => Effect::Propagate(PRIVATE),
+        "rprivate" => Effect::Propagate(PRIVATE | REC),
+        "unbindable" => Effect::Propagate(UNBINDABLE),
+        "runbindable" => Effect::Propagate(UNBINDABLE | REC),
+        "sync" | "async" | "dirsync" | "lazytime" | "nolazytime" | "mand" | "nomand" => Effect::Superblock,
+        "idmap" => Effect::MapIds(Depth::One),
+        "ridmap" => Effect::MapIds(Depth::Tree),
+        "tmpcopyup" => Effect::CopyUp,
+        "remount" => Effect::Again,
+        "dest-nofollow" => Effect::CoverLinks,
+        "defaults" | "silent" | "loud" | "iversion" | "noiversion" | "acl" | "noacl" | "auto" | "noauto" | "user"
+        | "nouser" | "_netdev" => Effect::Nothing,
+        _ => return None,
+    })
+}
+
+/// Every option that is of the mount and not of its file system, for `features`.
+pub const OPTIONS: &[&str] = &[
+    "acl",
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "idmap",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noacl",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "ridmap",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
+/// The propagation that a word such as `rslave` asks for.
+pub fn propagation(word: &str) -> Option<u64> {
+    match effect(word) {
+        Some(Effect::Propagate(flags)) => Some(flags),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, options: &[&str]) -> Mount {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let declared = config::Mount {
+            destination: "/a/../b/./c".into(),
+            kind: Some(kind.into()),
+            source: Some("/s".into()),
+            options,
+            ..Default::default()
+        };
+        read(0, &declared).unwrap()
+    }
+
+    #[test]
+    fn the_later_of_two_options_wins() {
+        assert_eq!(mount("bind", &["ro", "rw"]).attributes, Change { set: 0, clear: attribute::RDONLY });
+        assert_eq!(mount("bind", &["rw", "ro"]).attributes, Change { set: attribute::RDONLY, clear: 0 });
+        let times = mount("tmpfs", &["noatime", "strictatime"]).attributes;
+        assert_eq!(times, Change { set: attribute::STRICTATIME, clear: attribute::ATIME });
+    }
+
+    #[test]
+    fn what_is_not_of_the_mount_is_of_its_file_system() {
+        let Source::New { options, content, .. } = mount("tmpfs", &["nosuid", "mode=755", "sync", "tmpcopyup"]).source
+        else {
+            panic!("not new")
+        };
+        assert_eq!(options, [("mode".into(), Some("755".into())), ("sync".into(), None)]);
+        assert_eq!(content, Content::Copied);
+    }
+
+    #[test]
+    fn targets_are_cleaned() {
+        assert_eq!(mount("bind", &[]).target, "/b/c");
+        assert_eq!(clean("../../etc"), "/etc");
+        assert_eq!(clean(""), "/");
+    }
+
+    #[test]
+    fn every_option_that_is_announced_has_an_effect() {
+        for option in OPTIONS {
+            assert!(effect(option).is_some(), "{option}");
+        }
+        assert_eq!(propagation("rslave"), Some(propagation::SLAVE | propagation::REC));
+        assert_eq!(propagation("ro"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! Specifications and their plans.
+
+use super::super::process::Module;
+use super::super::{read, template};
+use super::*;
+
+pub(crate) fn facts() -> Facts {
+    let controllers = ["cpu", "memory", "pids", "devices"].map(str::to_owned).to_vec();
+    Facts {
+        hierarchy: Hierarchy::V2 { controllers },
+        host: Host { last_capability: 40, apparmor: Module::Absent, selinux: Module::Absent },
+        owner: Owner::Root,
+        leave: Leave::Pivot,
+    }
+}
+
+/// A plan of the template with changes by JSON pointer.
+fn planned(changes: &[(&str, serde_json::Value)]) -> Result<Plan, String> {
+    let mut config = template::template(template::For::Root);
+    for (place, value) in changes {
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[name] = value.clone();
+    }
+    let spec = read::spec(config.to_string().as_bytes()).map_err(|refused| refused.to_string())?;
+    plan(&spec, &facts()).map_err(|refused| refused.to_string())
+}
+
+#[test]
+fn a_plan_reads_as_a_list() {
+    let text = planned(&[]).unwrap().to_string();
+    for line in [
+        "deny a *:* rwm",
+        "new namespaces: pid mount network uts ipc cgroup",
+        "set the host name hull",
+        "mount proc on /proc",
+        "make the device /dev/null c 1:3 666",
+        "make a terminal",
+        "hide /proc/kcore",
+        "make /proc/sys read-only",
+        "no new privileges",
+        "in / executes sh",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let at = |part: &str| text.find(part).unwrap();
+    assert!(at("mount tmpfs on /dev") < at("make the device"));
+    assert!(at("hide /proc/kcore") < at("enter the root") && at("execute the hooks") < at("enter the root"));
+}
+
+#[test]
+fn bad_input_is_refused_by_its_field() {
+    use serde_json::{Value, json};
+    let cases: [(&str, Value, &str); 18] = [
+        ("/ociVersion", json!("2.0.0"), "ociVersion"),
+        ("/ociVersion", json!("one"), "ociVersion"),
+        ("/ociVersion", json!(null), "ociVersion"),
+        ("/root", json!(null), "root"),
+        ("/root/path", json!(""), "root.path"),
+        ("/process/cwd", json!("work"), "process.cwd"),
+        ("/process/args", json!([]), "process.args"),
+        ("/process/args", json!("sh"), "process.args"),
+        ("/hostname", json!("x".repeat(65)), "hostname"),
+        ("/mounts/0/destination", json!(""), "mounts[0].destination"),
+        ("/linux/cgroupsPath", json!("../../x"), "linux.cgroupsPath"),
+        ("/linux/namespaces/0/type", json!("pids"), "linux.namespaces[0].type"),
+        ("/linux/sysctl", json!({"kernel.panic": "1"}), "linux.sysctl.kernel.panic"),
+        ("/linux/sysctl", json!({"net/../kernel/panic": "1"}), "linux.sysctl.net/../kernel/panic"),
+        ("/linux/intelRdt", json!({}), "linux.intelRdt"),
+        ("/linux/rootfsPropagation", json!("both"), "linux.rootfsPropagation"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.uidMappings"),
+        ("/hooks", json!({"prestart": [{"path": "true"}]}), "hooks.prestart[0].path"),
+    ];
+    for (place, value, field) in cases {
+        let refused = planned(&[(place, value.clone())]).expect_err(&format!("{place} = {value}"));
+        assert!(refused.starts_with(field), "{place} = {value}: {refused}");
+    }
+}
+
+#[test]
+fn a_parameter_needs_the_namespace_that_it_is_of() {
+    use serde_json::json;
+    let namespaces = |kinds: &[&str]| json!(kinds.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>());
+    let sysctl = json!({"net.ipv4.conf.eth0/10.forwarding": "1"});
+    let with = planned(&[("/linux/sysctl", sysctl.clone())]).unwrap();
+    let expected = Step::Parameter { path: "net/ipv4/conf/eth0.10/forwarding".into(), value: "1".into() };
+    assert!(with.steps.contains(&expected), "{with}");
+    let without = planned(&[("/linux/sysctl", sysctl), ("/linux/namespaces", namespaces(&["pid", "uts", "mount"]))]);
+    assert!(without.unwrap_err().contains("namespace of its own"));
+}
+
+#[test]
+fn a_read_only_tmpfs_is_sealed_when_it_is_furnished() {
+    use serde_json::json;
+    let plan = planned(&[("/mounts/1/options", json!(["ro", "nosuid"]))]).unwrap();
+    let at = |step: &dyn Fn(&Step) -> bool| plan.steps.iter().position(step).unwrap();
+    assert!(
+        at(&|step| matches!(step, Step::Finish(path) if path == "/dev")) > at(&|step| matches!(step, Step::Device(_)))
+    );
+}
