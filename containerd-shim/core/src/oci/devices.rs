@@ -137,8 +137,11 @@ pub mod access {
     pub const ALL: u32 = 7;
 }
 
+/// Kind, major and minor number, where none is all; and accesses.
+type Device = (Option<Kind>, Option<u32>, Option<u32>, u32);
+
 /// What is allowed whatever the specification says: the default devices, terminals, and to make nodes that cannot be used.
-const ALWAYS: [(Option<Kind>, Option<u32>, Option<u32>, u32); 11] = [
+const ALWAYS: [Device; 11] = [
     (Some(Kind::Character), None, None, access::MKNOD),
     (Some(Kind::Block), None, None, access::MKNOD),
     (Some(Kind::Character), Some(1), Some(3), access::ALL),

@@ -1,0 +1,47 @@
+//! Errors, in the shape of runc's: to standard error, and to the log that the caller reads.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use crate::clock;
+use crate::options::{Format, Global};
+
+/// Says what went wrong.
+pub(crate) fn error(global: &Global, text: &str) {
+    say(global, "error", text);
+}
+
+/// Says what is not as it should be, and goes on.
+pub(crate) fn warning(global: &Global, text: &str) {
+    say(global, "warning", text);
+}
+
+fn say(global: &Global, level: &str, text: &str) {
+    let line = line(global.format, level, text, &clock::now());
+    let Some(path) = &global.log else {
+        eprintln!("{line}");
+        return;
+    };
+    eprintln!("hull-oci: {text}");
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    // A log that cannot be written to changes nothing about what has happened.
+    let _ = opened.and_then(|mut file| writeln!(file, "{line}"));
+}
+
+fn line(format: Format, level: &str, text: &str, now: &str) -> String {
+    match format {
+        Format::Json => serde_json::json!({"level": level, "msg": text, "time": now}).to_string(),
+        Format::Text => format!("time={now:?} level={level} msg={text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_whatever_is_in_it() {
+        assert_eq!(line(Format::Text, "error", "a \"b\"\nc", "T"), r#"time="T" level=error msg="a \"b\"\nc""#);
+        assert_eq!(line(Format::Json, "error", "a\nb", "T"), r#"{"level":"error","msg":"a\nb","time":"T"}"#);
+    }
+}

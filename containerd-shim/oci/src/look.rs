@@ -1,0 +1,199 @@
+//! What looks at containers: state, list, ps, events.
+
+use std::process::Command;
+use std::time::Duration;
+
+use hull_runtime::Failure;
+use hull_runtime::cgroup::stats;
+use hull_runtime::state::{self, Folder, Record, Status};
+use lexopt::{Arg, Parser};
+use serde_json::{Value, json};
+
+use crate::options::{Flag, Format, Global, flag, folder, next, only_id, string, take_id, text, unexpected};
+
+/// The state as other runtimes show it: the specification's, and where and by whom it was made.
+fn whole(record: &Record, status: Status) -> Value {
+    let mut state = record.state(status);
+    state["rootfs"] = json!(record.rootfs);
+    state["created"] = json!(record.created);
+    state["owner"] = json!(record.owner);
+    state
+}
+
+fn print(value: &Value) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure(error.to_string()))?);
+    Ok(())
+}
+
+/// Prints the state of one.
+pub(crate) fn state(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
+    let folder = only_id(global, parser)?;
+    let record = folder.record()?;
+    print(&whole(&record, record.status(&folder)))
+}
+
+fn format(parser: &mut Parser) -> Result<Format, Failure> {
+    match text(parser)?.as_str() {
+        "table" | "" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        other => Err(Failure(format!("--format: invalid format option: {other:?} is not table or json"))),
+    }
+}
+
+/// Prints all.
+pub(crate) fn list(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
+    let (mut shape, mut quiet) = (Format::Text, Flag::Unset);
+    while let Some(argument) = next(parser)? {
+        match argument {
+            Arg::Long("format") | Arg::Short('f') => shape = format(parser)?,
+            Arg::Long("quiet") | Arg::Short('q') => quiet = flag(parser),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    let ids = state::all(&global.root)?;
+    if quiet == Flag::Set {
+        ids.iter().for_each(|id| println!("{id}"));
+        return Ok(());
+    }
+    let mut states = Vec::new();
+    for id in ids {
+        let folder = Folder::of(&global.root, &id)?;
+        // Deleted meanwhile is not there.
+        let Ok(record) = folder.record() else { continue };
+        states.push(whole(&record, record.status(&folder)));
+    }
+    match shape {
+        Format::Json if states.is_empty() => println!("null"),
+        Format::Json => println!("{}", Value::Array(states)),
+        Format::Text => table(&states),
+    }
+    Ok(())
+}
+
+fn table(states: &[Value]) {
+    let columns = ["id", "pid", "status", "bundle", "created", "owner"];
+    let cell =
+        |state: &Value, column: &str| state[column].as_str().map_or_else(|| state[column].to_string(), str::to_owned);
+    let mut rows: Vec<Vec<String>> = vec![columns.map(str::to_ascii_uppercase).to_vec()];
+    rows.extend(states.iter().map(|state| columns.map(|column| cell(state, column)).to_vec()));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(8) + 3;
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    for row in &rows {
+        let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", line.trim_end());
+    }
+}
+
+/// Prints the processes of one.
+pub(crate) fn ps(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
+    let (mut id, mut shape, mut words) = (None, Format::Text, Vec::new());
+    while let Some(argument) = next(parser)? {
+        match argument {
+            Arg::Long("format") | Arg::Short('f') => shape = format(parser)?,
+            Arg::Value(value) => {
+                id = Some(string(value)?);
+                // Its own options may still follow; all others are of ps(1).
+                let mut rest = parser.raw_args().map_err(|error| Failure(error.to_string()))?.peekable();
+                while let Some(word) = rest.next() {
+                    match word.to_str() {
+                        Some("--format" | "-f")
+                            if rest.peek().is_some_and(|next| next == "json" || next == "table") =>
+                        {
+                            let json = rest.next().is_some_and(|word| word == "json");
+                            shape = if json { Format::Json } else { Format::Text };
+                        }
+                        Some("--format=json") => shape = Format::Json,
+                        _ => words.push(word),
+                    }
+                }
+                break;
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+    let folder = folder(global, id)?;
+    let pids = folder.record()?.groups().processes();
+    if shape == Format::Json {
+        println!("{}", json!(pids));
+        return Ok(());
+    }
+    if words.is_empty() {
+        words.push("-ef".into());
+    }
+    let output = Command::new("ps").args(&words).output().map_err(|error| Failure(format!("execute ps: {error}")))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines();
+    let head = lines.next().unwrap_or_default();
+    let column = head
+        .split_ascii_whitespace()
+        .position(|name| name == "PID")
+        .ok_or_else(|| Failure("ps: couldn't find PID field in its output".to_owned()))?;
+    println!("{head}");
+    let of = |line: &&str| {
+        line.split_ascii_whitespace()
+            .nth(column)
+            .and_then(|text| text.parse::<i32>().ok())
+            .is_some_and(|pid| pids.contains(&pid))
+    };
+    lines.filter(of).for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// Prints what one uses, once or again and again, and that it ran out of memory.
+pub(crate) fn events(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
+    let (mut id, mut once, mut interval) = (None, Flag::Unset, Duration::from_secs(5));
+    while let Some(argument) = next(parser)? {
+        match argument {
+            Arg::Long("stats") => once = flag(parser),
+            Arg::Long("interval") => interval = duration(&text(parser)?)?,
+            Arg::Value(value) => take_id(&mut id, value)?,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    let folder = folder(global, id)?;
+    let record = folder.record()?;
+    let groups = record.groups();
+    if record.status(&folder) == Status::Stopped {
+        return Err(Failure(format!("container with id {} is not running", folder.id)));
+    }
+    let show = || println!("{}", json!({"type": "stats", "id": folder.id, "data": stats(&groups)}));
+    if once == Flag::Set {
+        show();
+        return Ok(());
+    }
+    let mut kills = groups.out_of_memory_kills();
+    while record.status(&folder) != Status::Stopped {
+        show();
+        let now = groups.out_of_memory_kills();
+        if now > kills {
+            println!("{}", json!({"type": "oom", "id": folder.id}));
+        }
+        kills = now;
+        std::thread::sleep(interval);
+    }
+    Ok(())
+}
+
+/// `5s`, `100ms`, `1m`, or seconds.
+fn duration(text: &str) -> Result<Duration, Failure> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("", 1000)];
+    let read = units.iter().find_map(|(unit, milliseconds)| {
+        let number = text.strip_suffix(unit)?.parse::<u64>().ok()?;
+        number.checked_mul(*milliseconds).filter(|ms| *ms > 0)
+    });
+    read.map(Duration::from_millis)
+        .ok_or_else(|| Failure(format!("--interval: {text:?} is not a time such as 5s, longer than none")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_has_a_unit() {
+        assert_eq!(duration("5s").unwrap(), Duration::from_secs(5));
+        assert_eq!(duration("100ms").unwrap(), Duration::from_millis(100));
+        assert_eq!(duration("2").unwrap(), Duration::from_secs(2));
+        assert!(duration("0s").is_err() && duration("soon").is_err());
+    }
+}

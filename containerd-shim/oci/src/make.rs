@@ -1,0 +1,256 @@
+//! `create` and `run`: a container out of a bundle. And `plan`, which only says how.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use hull_oci_core::oci::config::Spec;
+use hull_oci_core::oci::plan::{self, Leave, Plan, Terminal};
+use hull_oci_core::oci::read;
+use hull_runtime::Failure;
+use hull_runtime::cgroup::Hierarchies;
+use hull_runtime::create::{self, Keyring, Request, Start};
+use hull_runtime::life::{self, Force};
+use hull_runtime::sys::signals;
+use hull_runtime::{exchange, facts, guard, terminal};
+use lexopt::{Arg, Parser};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use crate::options::{Flag, Global, flag, folder, next, number, path, take_id, unexpected};
+use crate::{clock, log};
+
+/// Options of `create` and `run`.
+struct Options {
+    id: Option<String>,
+    bundle: PathBuf,
+    console: Option<PathBuf>,
+    pid_file: Option<PathBuf>,
+    preserve: u32,
+    leave: Leave,
+    keyring: Keyring,
+    after: After,
+    end: End,
+}
+
+/// Where the runtime is while the container runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// It waits.
+    Foreground,
+    /// It is gone.
+    Detached,
+}
+
+/// What happens to a container that has ended in the foreground.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is deleted.
+    Deleted,
+    /// It stays.
+    Kept,
+}
+
+fn options(parser: &mut Parser) -> Result<Options, Failure> {
+    let mut options = Options {
+        id: None,
+        bundle: PathBuf::from("."),
+        console: None,
+        pid_file: None,
+        preserve: 0,
+        leave: Leave::Pivot,
+        keyring: Keyring::New,
+        after: After::Foreground,
+        end: End::Deleted,
+    };
+    while let Some(argument) = next(parser)? {
+        match argument {
+            Arg::Long("bundle") | Arg::Short('b') => options.bundle = path(parser)?,
+            Arg::Long("console-socket") => {
+                options.console = Some(path(parser)?).filter(|path| !path.as_os_str().is_empty())
+            }
+            Arg::Long("pid-file") => options.pid_file = Some(path(parser)?),
+            Arg::Long("preserve-fds") => options.preserve = number(parser, "--preserve-fds")?,
+            Arg::Long("no-pivot") => set(parser, &mut options.leave, Leave::Move),
+            Arg::Long("no-new-keyring") => set(parser, &mut options.keyring, Keyring::Callers),
+            Arg::Long("detach") | Arg::Short('d') => set(parser, &mut options.after, After::Detached),
+            Arg::Long("keep") => set(parser, &mut options.end, End::Kept),
+            Arg::Long("no-subreaper") => drop(flag(parser)),
+            Arg::Value(value) => take_id(&mut options.id, value)?,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    // Sockets that the caller listens on are handed through, sd_listen_fds(3).
+    let listening = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse::<u32>().ok());
+    options.preserve += listening.unwrap_or(0);
+    Ok(options)
+}
+
+/// Sets what a flag stands for.
+fn set<T>(parser: &mut Parser, place: &mut T, value: T) {
+    if flag(parser) == Flag::Set {
+        *place = value;
+    }
+}
+
+/// A bundle and what is to be done for it.
+struct Bundle {
+    folder: PathBuf,
+    bytes: Vec<u8>,
+    spec: Spec,
+    plan: Plan,
+    hierarchies: Hierarchies,
+}
+
+fn read_bundle(path: &Path, leave: Leave) -> Result<Bundle, Failure> {
+    let folder = fs::canonicalize(path).map_err(|error| Failure(format!("bundle {}: {error}", path.display())))?;
+    let file = folder.join("config.json");
+    let bytes = fs::read(&file).map_err(|error| Failure(format!("read {}: {error}", file.display())))?;
+    let spec = read::spec(&bytes)?;
+    let hierarchies = Hierarchies::find();
+    let plan = plan::plan(&spec, &facts::facts(&hierarchies, leave))?;
+    Ok(Bundle { folder, bytes, spec, plan, hierarchies })
+}
+
+/// Prints the plan of a bundle.
+pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
+    let options = options(parser)?;
+    let bundle = options.id.map_or(options.bundle, PathBuf::from);
+    print!("{}", read_bundle(&bundle, options.leave)?.plan);
+    Ok(())
+}
+
+/// Makes a container that waits for `start`.
+pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
+    guard::protect()?;
+    let options = options(parser)?;
+    let bundle = read_bundle(&options.bundle, options.leave)?;
+    let console = console(&bundle.plan, &options, After::Detached)?;
+    let folder = folder(global, options.id.clone())?;
+    let (child, _) = create::create(request(&folder, &bundle, &options, Start::Waits, console))?;
+    match write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let _ = life::delete(&folder, Force::Yes);
+            Err(failure)
+        }
+    }
+}
+
+/// Makes a container, starts it, and in the foreground waits for its end and deletes it.
+pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
+    guard::protect()?;
+    let options = options(parser)?;
+    let bundle = read_bundle(&options.bundle, options.leave)?;
+    if bundle.spec.process.is_none() {
+        return Err(Failure("config.json: process: missing".to_owned()));
+    }
+    let signals = match options.after {
+        // Before the container exists, so that no signal is lost.
+        After::Foreground => Some(signals::all().map_err(|error| Failure(format!("block signals: {error}")))?),
+        After::Detached => None,
+    };
+    let folder = folder(global, options.id.clone())?;
+    let own_terminal =
+        bundle.plan.terminal != Terminal::None && options.after == After::Foreground && options.console.is_none();
+    let (mine, console) = match own_terminal {
+        true => exchange::pair()
+            .map(|(mine, theirs)| (Some(mine), Some(theirs)))
+            .map_err(|error| Failure(error.to_string()))?,
+        false => (None, console(&bundle.plan, &options, options.after)?),
+    };
+    let (child, record) = create::create(request(&folder, &bundle, &options, Start::AtOnce, console))?;
+    if let Err(failure) = write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
+        let _ = life::delete(&folder, Force::Yes);
+        return Err(failure);
+    }
+    let hooks = if bundle.plan.hooks.poststart.is_empty() { Ok(()) } else { life::after_start(&folder, &record) };
+    if let Err(failure) = hooks {
+        log::warning(global, &failure.0);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let code = wait(&child.pidfd, &signals, mine)?;
+    if options.end == End::Deleted {
+        life::delete(&folder, Force::Yes)?;
+    }
+    Ok(code)
+}
+
+/// Waits for the end of a child. Its exit status, 128 and the signal's number for one that was killed.
+pub(crate) fn wait(pidfd: &OwnedFd, signals: &OwnedFd, console: Option<OwnedFd>) -> Result<u8, Failure> {
+    use std::os::fd::AsFd;
+    let told = |error: std::io::Error| Failure(format!("wait for the container: {error}"));
+    let master = match &console {
+        Some(console) => Some(exchange::receive_descriptor(console.as_fd()).map_err(told)?),
+        None => None,
+    };
+    let raw = master.as_ref().map(|_| terminal::Raw::new());
+    terminal::accompany(pidfd.as_fd(), signals, master.as_ref()).map_err(told)?;
+    drop(raw);
+    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+        .map_err(|error| told(error.into()))?;
+    let code = status
+        .and_then(|status| status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)));
+    Ok(code.unwrap_or(255) as u8)
+}
+
+fn request<'a>(
+    folder: &'a hull_runtime::state::Folder,
+    bundle: &'a Bundle,
+    options: &Options,
+    start: Start,
+    console: Option<OwnedFd>,
+) -> Request<'a> {
+    Request {
+        folder,
+        bundle: &bundle.folder,
+        bytes: &bundle.bytes,
+        spec: &bundle.spec,
+        plan: &bundle.plan,
+        hierarchies: &bundle.hierarchies,
+        owner: facts::owner(),
+        start,
+        console,
+        preserve: options.preserve,
+        keyring: options.keyring,
+        user: owner_name(),
+        now: clock::now(),
+    }
+}
+
+/// Name of the user who runs this, by number when it has none.
+fn owner_name() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    if uid == 0 {
+        return "root".to_owned();
+    }
+    let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let number = uid.to_string();
+    let line = text.lines().find(|line| line.split(':').nth(2) == Some(&number));
+    line.and_then(|line| line.split(':').next()).map_or(number.clone(), str::to_owned)
+}
+
+/// Connects to where the terminal goes.
+fn console(plan: &Plan, options: &Options, after: After) -> Result<Option<OwnedFd>, Failure> {
+    match (plan.terminal, &options.console) {
+        (Terminal::None, None) => Ok(None),
+        (Terminal::None, Some(_)) => {
+            Err(Failure("--console-socket: the container has no terminal; set process.terminal or leave it out".to_owned()))
+        }
+        (Terminal::Wanted(_), None) if after == After::Detached => {
+            Err(Failure("process.terminal: cannot allocate tty if hull-oci will detach without setting console socket; give --console-socket".to_owned()))
+        }
+        (Terminal::Wanted(_), None) => Ok(None),
+        (Terminal::Wanted(_), Some(path)) => create::connect(&path.to_string_lossy()).map(Some),
+    }
+}
+
+/// Writes a process id to a file, whole or not at all.
+pub(crate) fn write_pid(file: Option<&Path>, pid: i32) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    let new = file.with_file_name(name);
+    fs::write(&new, pid.to_string())
+        .and_then(|()| fs::rename(&new, file))
+        .map_err(|error| Failure(format!("--pid-file: write {}: {error}", file.display())))
+}

@@ -1,0 +1,158 @@
+//! The options in front of the verb, and what all verbs need to read theirs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use hull_oci_core::oci::plan::Owner;
+use hull_runtime::Failure;
+use hull_runtime::facts;
+use hull_runtime::state::Folder;
+use lexopt::{Arg, Parser, ValueExt};
+
+/// Options in front of the verb.
+#[derive(Debug)]
+pub(crate) struct Global {
+    /// Where the folders of containers are.
+    pub(crate) root: PathBuf,
+    /// Where errors go, beside standard error.
+    pub(crate) log: Option<PathBuf>,
+    /// In which form.
+    pub(crate) format: Format,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Lines of `key=value`.
+    Text,
+    /// Lines of JSON.
+    Json,
+}
+
+/// Reads them and the verb; nothing when help is asked for.
+pub(crate) fn global(parser: &mut Parser) -> Result<Option<(Global, String)>, Failure> {
+    let mut global = Global { root: default_root(), log: None, format: Format::Text };
+    while let Some(argument) = next(parser)? {
+        match argument {
+            Arg::Long("root") => global.root = path(parser)?,
+            Arg::Long("log") => global.log = Some(path(parser)?).filter(|path| !path.as_os_str().is_empty()),
+            Arg::Long("log-format") => {
+                global.format = match text(parser)?.as_str() {
+                    "text" => Format::Text,
+                    "json" => Format::Json,
+                    other => return Err(Failure(format!("--log-format: {other:?} is not text or json"))),
+                }
+            }
+            Arg::Long("systemd-cgroup") => {
+                if flag(parser) == Flag::Set {
+                    return Err(systemd());
+                }
+            }
+            Arg::Long("cgroup-manager") => {
+                if text(parser)? == "systemd" {
+                    return Err(systemd());
+                }
+            }
+            // Nothing more is said with it; and who runs it is looked at.
+            Arg::Long("debug") => drop(flag(parser)),
+            Arg::Long("rootless" | "criu" | "log-level") => drop(text(parser)?),
+            Arg::Long("version") | Arg::Short('v') => return Ok(Some((global, "version".to_owned()))),
+            Arg::Long("help") | Arg::Short('h') => return Ok(None),
+            Arg::Value(verb) => return Ok(Some((global, string(verb)?))),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(None)
+}
+
+fn systemd() -> Failure {
+    Failure("--systemd-cgroup: this runtime makes control groups itself and does not ask systemd; leave it out and use cgroupfs".to_owned())
+}
+
+fn default_root() -> PathBuf {
+    let user = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    match (facts::owner(), user) {
+        (Owner::Rootless, Some(folder)) => PathBuf::from(folder).join("hull-oci"),
+        _ => PathBuf::from("/run/hull-oci"),
+    }
+}
+
+/// The next argument.
+pub(crate) fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, Failure> {
+    parser.next().map_err(|error| Failure(error.to_string()))
+}
+
+/// The value of the option that was just read, as text.
+pub(crate) fn text(parser: &mut Parser) -> Result<String, Failure> {
+    string(parser.value().map_err(|error| Failure(error.to_string()))?)
+}
+
+/// As a path.
+pub(crate) fn path(parser: &mut Parser) -> Result<PathBuf, Failure> {
+    Ok(PathBuf::from(parser.value().map_err(|error| Failure(error.to_string()))?))
+}
+
+/// As a number.
+pub(crate) fn number<T: std::str::FromStr>(parser: &mut Parser, option: &str) -> Result<T, Failure> {
+    let text = text(parser)?;
+    text.parse().map_err(|_| Failure(format!("{option}: {text:?} is not a number that fits")))
+}
+
+/// Whether an option without a value is set: `--tty`, `--tty=true`, `--tty=false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flag {
+    /// It is.
+    Set,
+    /// It is explicitly not.
+    Unset,
+}
+
+/// The flag that was just read.
+pub(crate) fn flag(parser: &mut Parser) -> Flag {
+    match parser.optional_value() {
+        Some(value) if value == "false" || value == "0" => Flag::Unset,
+        _ => Flag::Set,
+    }
+}
+
+/// As UTF-8.
+pub(crate) fn string(value: OsString) -> Result<String, Failure> {
+    value.string().map_err(|error| Failure(error.to_string()))
+}
+
+/// An option that the verb does not have.
+pub(crate) fn unexpected(argument: &Arg<'_>) -> Failure {
+    match argument {
+        Arg::Short(letter) => Failure(format!("option -{letter} is not known here")),
+        Arg::Long(name) => Failure(format!("option --{name} is not known here")),
+        Arg::Value(value) => Failure(format!("argument {value:?} is not expected")),
+    }
+}
+
+/// The id of a container, which is the verb's next argument.
+pub(crate) fn take_id(id: &mut Option<String>, value: OsString) -> Result<(), Failure> {
+    let value = string(value)?;
+    match id {
+        None => *id = Some(value),
+        Some(_) => return Err(Failure(format!("argument {value:?} is not expected: one container id is"))),
+    }
+    Ok(())
+}
+
+/// The folder of the container that is meant.
+pub(crate) fn folder(global: &Global, id: Option<String>) -> Result<Folder, Failure> {
+    let id = id.ok_or_else(|| Failure("the container id is missing".to_owned()))?;
+    Folder::of(&global.root, &id)
+}
+
+/// Reads a verb that has nothing but an id.
+pub(crate) fn only_id(global: &Global, parser: &mut Parser) -> Result<Folder, Failure> {
+    let mut id = None;
+    while let Some(argument) = next(parser)? {
+        match argument {
+            Arg::Value(value) => take_id(&mut id, value)?,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    folder(global, id)
+}

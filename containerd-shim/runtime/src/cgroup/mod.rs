@@ -1,0 +1,413 @@
+//! The control groups of one container, on hosts of both versions: made, limited, joined, frozen, killed, removed.
+//!
+//! ```text
+//! version 2  one folder below /sys/fs/cgroup
+//! version 1  one folder in each mounted hierarchy; what is written goes to the one whose controller it is of
+//! ```
+
+mod hierarchy;
+mod stats;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hull_oci_core::oci::cgroup::{Need, Setting};
+use hull_oci_core::oci::devices::{self, Rule};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::failure::{Failure, failed, failing};
+use crate::sys;
+
+pub use hierarchy::{Hierarchies, Mounted, Version};
+pub use stats::stats;
+
+/// How long killed processes may take to be gone. The kernel needs microseconds, unless one hangs in a broken device.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at a version 1 group, which tells nobody when it is empty.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// The groups of a container.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    /// Version of the host's groups.
+    pub version: Version,
+    /// One on version 2, one a hierarchy on version 1; none where there are no control groups.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    hierarchy: Mounted,
+    folder: PathBuf,
+}
+
+impl Groups {
+    /// The groups at a path of the hierarchies, whether they exist or not.
+    pub fn at(hierarchies: &Hierarchies, path: &str) -> Groups {
+        let part = |hierarchy: &Mounted| Part {
+            folder: hierarchy.folder.join(path.trim_start_matches('/')),
+            hierarchy: hierarchy.clone(),
+        };
+        Groups { version: hierarchies.version, parts: hierarchies.mounted.iter().map(part).collect() }
+    }
+
+    /// Where each controller's group is, by controller; version 2's under the empty name.
+    pub fn folders(&self) -> BTreeMap<String, PathBuf> {
+        let names = |part: &Part| match self.version {
+            Version::Two => vec![String::new()],
+            Version::One => part.hierarchy.controllers.clone(),
+        };
+        self.parts.iter().flat_map(|part| names(part).into_iter().map(|name| (name, part.folder.clone()))).collect()
+    }
+
+    /// The folder of a controller.
+    pub fn folder(&self, controller: &str) -> Option<&Path> {
+        let of = |part: &&Part| match self.version {
+            Version::Two => true,
+            Version::One => part.hierarchy.controllers.iter().any(|own| own == controller),
+        };
+        self.parts.iter().find(of).map(|part| part.folder.as_path())
+    }
+
+    /// Makes them, parents included. A hierarchy of version 1 that is not to be written to is left out: limits there fail later, by name.
+    ///
+    /// # Errors
+    /// Says which could not be made.
+    pub fn make(&mut self) -> Result<(), Failure> {
+        let version = self.version;
+        let mut made = Vec::new();
+        for part in std::mem::take(&mut self.parts) {
+            let result = match version {
+                Version::Two => make_v2(&part),
+                Version::One => make_v1(&part),
+            };
+            match result {
+                Ok(()) => made.push(part),
+                Err(error) if unwritable(&error) && version == Version::One => {}
+                Err(error) => {
+                    let folder = part.folder.display().to_string();
+                    self.parts = made;
+                    return Err(Failure(format!("make the control group {folder}: {error}")));
+                }
+            }
+        }
+        self.parts = made;
+        Ok(())
+    }
+
+    /// Opens the version 2 group for clone3(2).
+    pub fn open(&self) -> Option<OwnedFd> {
+        let part = self.parts.first().filter(|_| self.version == Version::Two)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&part.folder, flags, Mode::empty()).ok()
+    }
+
+    /// Moves a process in, where clone3(2) could not.
+    ///
+    /// # Errors
+    /// Says which group did not take it.
+    pub fn join(&self, pid: i32) -> Result<(), Failure> {
+        for part in &self.parts {
+            let file = part.folder.join("cgroup.procs");
+            write(&file, &pid.to_string()).map_err(failing(|| format!("write {pid} to {}", file.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Writes limits. One that the kernel refuses because of another (memory below what the sum is, a quota above the period) is tried
+    /// again after the others.
+    ///
+    /// # Errors
+    /// Says which limit failed.
+    pub fn limit(&self, settings: &[Setting]) -> Result<(), Failure> {
+        let mut again = Vec::new();
+        for setting in settings {
+            match self.set(setting) {
+                Err((Errno::INVAL | Errno::BUSY, _)) => again.push(setting),
+                Err((_, failure)) => return Err(failure),
+                Ok(()) => {}
+            }
+        }
+        again.into_iter().try_for_each(|setting| self.set(setting).map_err(|(_, failure)| failure))
+    }
+
+    fn set(&self, setting: &Setting) -> Result<(), (Errno, Failure)> {
+        let folder = self.folder(setting.controller);
+        let result = match folder {
+            Some(folder) => write(&folder.join(&setting.file), &setting.value),
+            None => Err(Errno::NOENT.into()),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if setting.need == Need::WhereKnown && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // A kernel without swap accounting, or an I/O scheduler without weights.
+            Err(error)
+                if setting.need == Need::WhereKnown && Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) =>
+            {
+                Ok(())
+            }
+            Err(error) => {
+                let Setting { field, file, value, .. } = setting;
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                let hint = match (errno, file.as_str()) {
+                    (Errno::BUSY, "memory.limit_in_bytes") => "; it is below what is in use",
+                    _ => "",
+                };
+                let folder = folder.map(|folder| folder.display().to_string()).unwrap_or_default();
+                Err((errno, Failure(format!("{field}: write {value} to {folder}/{file}: {error}{hint}"))))
+            }
+        }
+    }
+
+    /// Allows and denies devices.
+    ///
+    /// # Errors
+    /// The kernel has no device controller, or the runtime may not.
+    pub fn limit_devices(&self, rules: &[Rule]) -> Result<(), Failure> {
+        if rules.is_empty() || self.parts.is_empty() {
+            return Ok(());
+        }
+        match self.version {
+            Version::Two => {
+                let group = self.open().ok_or_else(|| Failure("open the control group".to_owned()))?;
+                sys::bpf::limit_devices(std::os::fd::AsFd::as_fd(&group), &devices::program(rules))
+                    .map_err(failed("linux.resources.devices: attach the device filter to the control group"))
+            }
+            Version::One => {
+                let folder = self.folder("devices").ok_or_else(|| {
+                    Failure("linux.resources.devices: this host has no device controller; mount it".to_owned())
+                })?;
+                for (file, line) in rules.iter().map(devices::line) {
+                    write(&folder.join(file), &line).map_err(failing(|| {
+                        format!("linux.resources.devices: write {line} to {}/{file}", folder.display())
+                    }))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Process ids in them and in groups below.
+    pub fn processes(&self) -> Vec<i32> {
+        let wanted = ["freezer", "pids", "devices"];
+        let folder = wanted.iter().find_map(|controller| self.folder(controller));
+        let mut pids = Vec::new();
+        if let Some(folder) = folder.or_else(|| self.parts.first().map(|part| part.folder.as_path())) {
+            gather(folder, &mut pids);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Stops or continues every process.
+    ///
+    /// # Errors
+    /// There is no freezer, or a process does not stop.
+    pub fn freeze(&self, wanted: Freezing) -> Result<(), Failure> {
+        let (controller, file, value) = match (self.version, wanted) {
+            (Version::Two, Freezing::Frozen) => ("", "cgroup.freeze", "1"),
+            (Version::Two, Freezing::Thawed) => ("", "cgroup.freeze", "0"),
+            (Version::One, Freezing::Frozen) => ("freezer", "freezer.state", "FROZEN"),
+            (Version::One, Freezing::Thawed) => ("freezer", "freezer.state", "THAWED"),
+        };
+        let folder = self.folder(controller).ok_or_else(|| Failure("this host has no freezer; mount it".to_owned()))?;
+        let deadline = Instant::now() + KILL_PATIENCE;
+        loop {
+            // Version 1 may miss a process that is just being made: it is asked until it says so.
+            write(&folder.join(file), value)
+                .map_err(failing(|| format!("write {value} to {}/{file}", folder.display())))?;
+            if self.freezing() == wanted {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Failure(format!("write {value} to {}/{file}: it does not happen", folder.display())));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Whether it is stopped.
+    pub fn freezing(&self) -> Freezing {
+        let frozen = match self.version {
+            Version::Two => self.folder("").is_some_and(|folder| {
+                fs::read_to_string(folder.join("cgroup.events")).is_ok_and(|text| text.contains("frozen 1"))
+            }),
+            Version::One => self.folder("freezer").is_some_and(|folder| {
+                fs::read_to_string(folder.join("freezer.state")).is_ok_and(|text| text.trim() == "FROZEN")
+            }),
+        };
+        if frozen { Freezing::Frozen } else { Freezing::Thawed }
+    }
+
+    /// Sends a signal to every process in them.
+    pub fn signal(&self, signal: i32) {
+        let at_once = self.version == Version::Two && signal == libc::SIGKILL;
+        if at_once && self.folder("").is_some_and(|folder| write(&folder.join("cgroup.kill"), "1").is_ok()) {
+            return;
+        }
+        for pid in self.processes() {
+            // One that has ended meanwhile needs none.
+            let _ = sys::process::kill(pid, signal);
+        }
+    }
+
+    /// Kills everything in them, waits until they are empty, and removes them.
+    ///
+    /// # Errors
+    /// A process does not go away, for instance because it waits for a broken device.
+    pub fn remove(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + KILL_PATIENCE;
+        while self.parts.iter().any(|part| !remove_tree(&part.folder)) {
+            self.signal(libc::SIGKILL);
+            if self.freezing() == Freezing::Frozen {
+                self.freeze(Freezing::Thawed)?;
+            }
+            if Instant::now() > deadline {
+                let folders: Vec<String> = self.parts.iter().map(|part| part.folder.display().to_string()).collect();
+                return Err(Failure(format!("remove {}: its processes do not go away", folders.join(", "))));
+            }
+            match self.version {
+                Version::Two => self.wait_until_empty(deadline),
+                Version::One => std::thread::sleep(LOOK_AGAIN),
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel tells of a change of `cgroup.events` by POLLPRI (cgroup-v2.rst).
+    fn wait_until_empty(&self, deadline: Instant) {
+        let Some(mut file) = self.folder("").and_then(|folder| fs::File::open(folder.join("cgroup.events")).ok())
+        else {
+            return;
+        };
+        let mut text = String::new();
+        // Read through the same descriptor: a change is told once after each read.
+        if file.seek(SeekFrom::Start(0)).is_err()
+            || file.read_to_string(&mut text).is_err()
+            || text.contains("populated 0")
+        {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let _ = poll(&mut [PollFd::new(&file, PollFlags::PRI)], Some(&timeout));
+    }
+
+    /// How many of its processes the kernel killed at the memory limit.
+    pub fn out_of_memory_kills(&self) -> u64 {
+        let file = match self.version {
+            Version::Two => "memory.events",
+            Version::One => "memory.oom_control",
+        };
+        let text =
+            self.folder("memory").and_then(|folder| fs::read_to_string(folder.join(file)).ok()).unwrap_or_default();
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill "))
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// Whether processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freezing {
+    /// They are stopped.
+    Frozen,
+    /// They run.
+    Thawed,
+}
+
+fn unwritable(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ROFS | Errno::ACCESS | Errno::PERM))
+}
+
+/// Writes a control file in one call. Not created: a file that is missing is a controller that is missing.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, value.as_bytes())?;
+    Ok(())
+}
+
+/// Every group on the way hands down what its parent has.
+fn make_v2(part: &Part) -> io::Result<()> {
+    let inner = part.folder.strip_prefix(&part.hierarchy.folder).unwrap_or(Path::new(""));
+    let mut folder = part.hierarchy.folder.clone();
+    for name in inner {
+        if !part.hierarchy.controllers.is_empty() {
+            hand_down(&folder, &part.hierarchy.controllers);
+        }
+        folder.push(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A controller that cannot be handed down (real time, threads) is missed by the limit that needs it, which names it.
+fn hand_down(folder: &Path, controllers: &[String]) {
+    let file = folder.join("cgroup.subtree_control");
+    let known = fs::read_to_string(&file).unwrap_or_default();
+    let missing = controllers.iter().filter(|name| !known.split_ascii_whitespace().any(|known| known == *name));
+    for name in missing {
+        let _ = write(&file, &format!("+{name}"));
+    }
+}
+
+/// A new group of processors has none until its parent's are written to it.
+fn make_v1(part: &Part) -> io::Result<()> {
+    let cpuset = part.hierarchy.controllers.iter().any(|name| name == "cpuset");
+    if !cpuset {
+        return fs::create_dir_all(&part.folder);
+    }
+    let inner = part.folder.strip_prefix(&part.hierarchy.folder).unwrap_or(Path::new(""));
+    let mut folder = part.hierarchy.folder.clone();
+    for name in inner {
+        let parent = folder.clone();
+        folder.push(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if fs::read_to_string(folder.join(file))?.trim().is_empty() {
+                write(&folder.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn gather(folder: &Path, pids: &mut Vec<i32>) {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            gather(&entry.path(), pids);
+        }
+    }
+}
+
+/// Removes a group and those below. Whether it is gone.
+fn remove_tree(folder: &Path) -> bool {
+    match fs::remove_dir(folder) {
+        Ok(()) => return true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+        Err(_) => {}
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    matches!(fs::remove_dir(folder), Ok(())) || !folder.exists()
+}

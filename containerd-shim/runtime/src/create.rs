@@ -1,0 +1,432 @@
+//! Makes a container: `create` and the first half of `run`.
+//!
+//! ```text
+//! parent                                      child
+//! state folder, control groups, limits
+//! namespaces to join, mounts of others' ids
+//! clone3 ───────────────────────────────────> waits
+//! version 1 groups, id maps, oom score ──Go─> steps of the plan
+//! hooks prestart, createRuntime <──Hooks───── (when there are any)
+//!                               ───Go───────> rest of the plan, identity
+//! state.json <────────────────Ready or Executes
+//! ```
+//! When a step fails nothing is left: no process, no control group, no folder.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use hull_oci_core::oci::config::{IdMapping, Spec};
+use hull_oci_core::oci::mounts::{Depth, Source};
+use hull_oci_core::oci::namespaces::Kind;
+use hull_oci_core::oci::plan::{Owner, Plan, Step};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::cgroup::{Groups, Hierarchies};
+use crate::exchange::{self, Message};
+use crate::failure::{Failure, failed, failing};
+use crate::hooks;
+use crate::inside::{self, Console, Ground};
+use crate::state::{self, Folder, Record, Status};
+use crate::sys::clone::{self, Child, Cloned, Parent};
+use crate::sys::mount::{self as sys_mount, Reach};
+use crate::sys::process;
+
+/// What is asked for.
+pub struct Request<'a> {
+    /// Folder of the container.
+    pub folder: &'a Folder,
+    /// The bundle, absolute.
+    pub bundle: &'a Path,
+    /// `config.json` as it is.
+    pub bytes: &'a [u8],
+    /// And as it is read.
+    pub spec: &'a Spec,
+    /// And planned.
+    pub plan: &'a Plan,
+    /// The host's control groups.
+    pub hierarchies: &'a Hierarchies,
+    /// Who the runtime is.
+    pub owner: Owner,
+    /// Whether its program waits.
+    pub start: Start,
+    /// Socket that gets the terminal.
+    pub console: Option<OwnedFd>,
+    /// Descriptors from 3 on that stay open.
+    pub preserve: u32,
+    /// Session keyring.
+    pub keyring: Keyring,
+    /// Who asks, for the record.
+    pub user: String,
+    /// Now, RFC 3339, for the record.
+    pub now: String,
+}
+
+/// Whether the program waits for `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It does.
+    Waits,
+    /// It is executed at once.
+    AtOnce,
+}
+
+/// Which session keyring the container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyring {
+    /// One of its own.
+    New,
+    /// The caller's.
+    Callers,
+}
+
+/// Makes the container.
+///
+/// # Errors
+/// Says which step failed.
+pub fn create(request: Request<'_>) -> Result<(Child, Record), Failure> {
+    let folder = request.folder;
+    let (plan, bundle) = (request.plan, request.bundle);
+    let rootfs = rootfs(plan, bundle)?;
+    folder.claim()?;
+    let group = plan.group.clone().unwrap_or_else(|| format!("/{}", folder.id));
+    let mut groups = Groups::at(request.hierarchies, &group);
+    let mut record = Record {
+        oci_version: request.spec.oci_version.clone(),
+        id: folder.id.clone(),
+        bundle: bundle.to_string_lossy().into_owned(),
+        rootfs: rootfs.to_string_lossy().into_owned(),
+        created: request.now.clone(),
+        owner: request.user.clone(),
+        cgroup: group,
+        annotations: request.spec.annotations.clone(),
+        ..Record::default()
+    };
+    let made = make(request, &mut groups, &mut record, rootfs);
+    if made.is_err() {
+        let _ = groups.remove();
+        let _ = folder.remove();
+    }
+    made.map(|child| (child, record))
+}
+
+fn rootfs(plan: &Plan, bundle: &Path) -> Result<PathBuf, Failure> {
+    let path = bundle.join(&plan.root.path);
+    let path = fs::canonicalize(&path).map_err(failing(|| format!("config.json: root.path: {}", path.display())))?;
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err(Failure(format!("config.json: root.path: {} is not a folder", path.display()))),
+    }
+}
+
+fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, rootfs: PathBuf) -> Result<Child, Failure> {
+    let plan = request.plan;
+    request.folder.write("config.json", request.bytes)?;
+    match groups.make() {
+        // Without limits and without a group of its own a container may run in the caller's.
+        Err(_) if request.owner == Owner::Rootless && plan.settings.is_empty() => *groups = Groups::at(&none(), "/"),
+        made => made?,
+    }
+    record.cgroup_paths = groups.folders();
+    groups.limit(&plan.settings)?;
+    groups.limit_devices(&plan.device_rules)?;
+    let (mine, theirs) = exchange::pair().map_err(failed("make a pair of sockets"))?;
+    let ground = Ground {
+        connection: theirs,
+        joins: joins(plan)?,
+        sources: sources(plan, request.owner)?,
+        rootfs,
+        groups: groups.folders().into_iter().collect(),
+        console: request.console.take().map_or(Console::None, Console::Socket),
+        start: if request.start == Start::Waits { Some(listen(request.folder)?) } else { None },
+        listener: listener(plan)?,
+        preserve: request.preserve,
+        keyring: (request.keyring == Keyring::New).then(|| format!("_ses.{}", request.folder.id)),
+        state: record.state(Status::Creating),
+    };
+    let child = spawn(plan, groups, ground)?;
+    match accompany(&child, &request, groups, record, &mine) {
+        Ok(()) => Ok(child),
+        Err(failure) => {
+            let _ = crate::sys::signals::send(child.pidfd.as_fd(), libc::SIGKILL);
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            );
+
+            Err(explain(failure, groups))
+        }
+    }
+}
+
+fn none() -> Hierarchies {
+    Hierarchies { version: crate::cgroup::Version::Two, mounted: Vec::new() }
+}
+
+/// A process that is gone without a word was killed: by the memory limit, if the kernel says so.
+fn explain(failure: Failure, groups: &Groups) -> Failure {
+    match groups.out_of_memory_kills() {
+        0 => failure,
+        _ => Failure(format!(
+            "{failure}: the container ran out of memory before its program: linux.resources.memory.limit is too small"
+        )),
+    }
+}
+
+/// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment.
+fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure> {
+    let late = if plan.namespaces.is_joined(Kind::User) { inside::late_namespaces(plan) } else { 0 };
+    let not_by_clone = Kind::Cgroup.flag() | Kind::Time.flag();
+    let namespaces = plan.namespaces.new & !not_by_clone & !late;
+    let joined = ground.joins.iter().find(|(kind, _)| *kind == Kind::Pid).map(|(_, namespace)| namespace.try_clone());
+    let own = match joined {
+        None => None,
+        Some(namespace) => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let own = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
+                .map_err(failed("open /proc/self/ns/pid"))?;
+            let namespace = namespace.map_err(failed("copy a descriptor"))?;
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+                .map_err(failed("linux.namespaces: join pid"))?;
+            Some(own)
+        }
+    };
+    let group = groups.open();
+    let cloned = clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller)
+        .map_err(failed("clone3 into new namespaces"));
+    if let Some(own) = own {
+        rustix::thread::move_into_link_name_space(own.as_fd(), None)
+            .map_err(failed("leave the joined pid namespace"))?;
+    }
+    match cloned? {
+        Cloned::Child => inside::run(plan, ground),
+        Cloned::Parent(child) => Ok(child),
+    }
+}
+
+fn joins(plan: &Plan) -> Result<Vec<(Kind, OwnedFd)>, Failure> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let open = |join: &hull_oci_core::oci::namespaces::Join| {
+        rustix::fs::open(&join.path, flags, Mode::empty())
+            .map(|namespace| (join.kind, namespace))
+            .map_err(failing(|| format!("linux.namespaces: open {} {}", join.kind.name(), join.path)))
+    };
+    plan.namespaces.join.iter().map(open).collect()
+}
+
+/// What of the host is mounted into a container whose users are not the host's: opened here, where there is the right to see it and to
+/// take a mount of the host apart.
+fn sources(plan: &Plan, owner: Owner) -> Result<Vec<Option<OwnedFd>>, Failure> {
+    let theirs = plan.namespaces.is_own(Kind::User);
+    plan.steps
+        .iter()
+        .map(|step| match step {
+            Step::Mount(mount) => match (&mount.source, &mount.ids) {
+                (Source::Bind { path, depth }, Some(ids)) => idmapped(path, *depth, ids, plan).map(Some),
+                (Source::Bind { path, depth }, None) if theirs && owner == Owner::Root => {
+                    inside::open_bind(path, *depth).map(Some).map_err(failing(|| format!("mounts: open {path}")))
+                }
+                _ => Ok(None),
+            },
+            Step::Device(node) if theirs => inside::open_bind(&node.path, Depth::One)
+                .map(Some)
+                .map_err(failing(|| format!("linux.devices: open {}", node.path))),
+            _ => Ok(None),
+        })
+        .collect()
+}
+
+/// A mount whose files have other ids: those of the mapping, or of the container's user namespace.
+fn idmapped(
+    path: &str,
+    depth: Depth,
+    ids: &hull_oci_core::oci::mounts::Idmap,
+    plan: &Plan,
+) -> Result<OwnedFd, Failure> {
+    let told = |error: std::io::Error| Failure(format!("mounts: map the ids of {path}: {error}"));
+    let bind = inside::open_bind(path, depth).map_err(failing(|| format!("mounts: open {path}")))?;
+    let own = plan.namespaces.join.iter().find(|join| join.kind == Kind::User && ids.users.is_empty());
+    let namespace = match own {
+        Some(join) => rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| told(error.into()))?,
+        None if ids.users.is_empty() => user_namespace(&plan.uid_map, &plan.gid_map)?,
+        None => user_namespace(&ids.users, &ids.groups)?,
+    };
+    let reach = if ids.depth == Depth::Tree { Reach::Tree } else { Reach::One };
+    sys_mount::map_ids(bind.as_fd(), namespace.as_fd(), reach).map_err(told)?;
+    Ok(bind)
+}
+
+/// A user namespace that nobody lives in: a mapping of ids.
+fn user_namespace(users: &[IdMapping], groups: &[IdMapping]) -> Result<OwnedFd, Failure> {
+    if users.is_empty() {
+        return Err(Failure("mounts: idmap without a user namespace needs uidMappings and gidMappings".to_owned()));
+    }
+    match clone::clone(None, Kind::User.flag(), Parent::Caller).map_err(failed("clone3 into a user namespace"))? {
+        Cloned::Child => loop {
+            rustix::event::pause();
+        },
+        Cloned::Parent(child) => {
+            let pid = child.pid.as_raw_nonzero().get();
+            let made = write_maps(pid, users, groups).and_then(|()| {
+                let path = format!("/proc/{pid}/ns/user");
+                rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(failed(format!("open {path}")))
+            });
+            let _ = crate::sys::signals::send(child.pidfd.as_fd(), libc::SIGKILL);
+            let wait = rustix::process::WaitId::PidFd(child.pidfd.as_fd());
+            let _ = rustix::process::waitid(wait, rustix::process::WaitIdOptions::EXITED);
+            made
+        }
+    }
+}
+
+/// The socket on which the created process waits for `start`. Below the state folder, which is root's; the path by descriptor, since an
+/// address is short (unix(7)).
+fn listen(folder: &Folder) -> Result<OwnedFd, Failure> {
+    let told = |error: rustix::io::Errno| Failure(format!("listen on {}: {error}", folder.start_socket().display()));
+    let open = rustix::fs::open(&folder.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(told)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(told)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/start", open.as_raw_fd())).map_err(told)?;
+    rustix::net::bind(&socket, &address).map_err(told)?;
+    rustix::net::listen(&socket, 1).map_err(told)?;
+    Ok(socket)
+}
+
+/// Connects to a stream socket by its path.
+///
+/// # Errors
+/// Nobody listens there.
+pub fn connect(path: &str) -> Result<OwnedFd, Failure> {
+    let told = |error: rustix::io::Errno| Failure(format!("connect to {path}: {error}"));
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(told)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path).map_err(told)?).map_err(told)?;
+    Ok(socket)
+}
+
+/// Connected before the process exists, which could not find it any more.
+fn listener(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
+    let filter = plan.identity.as_ref().and_then(|identity| identity.filter.as_ref());
+    let listener = filter.and_then(|filter| filter.listener.as_ref());
+    listener
+        .map(|listener| {
+            connect(&listener.path).map_err(|failure| Failure(format!("linux.seccomp.listenerPath: {failure}")))
+        })
+        .transpose()
+}
+
+/// What the parent does for the child, until it waits for `start` or has executed its program.
+fn accompany(
+    child: &Child,
+    request: &Request<'_>,
+    groups: &Groups,
+    record: &mut Record,
+    connection: &OwnedFd,
+) -> Result<(), Failure> {
+    let (plan, pid) = (request.plan, child.pid.as_raw_nonzero().get());
+    record.pid = pid;
+    record.started = state::alive(pid).unwrap_or(0);
+    if groups.open().is_none() {
+        groups.join(pid)?;
+    }
+    write_maps(pid, &plan.uid_map, &plan.gid_map)?;
+    if let Some(identity) = &plan.identity {
+        if let Some(score) = identity.oom_score_adj {
+            set_oom_score(pid, score)?;
+        }
+        if plan.namespaces.is_own(Kind::User) {
+            for limit in &identity.limits {
+                process::set_limit(pid, limit).map_err(failing(|| format!("process.rlimits: set {}", limit.name)))?;
+            }
+        }
+    }
+    let go = || exchange::send(connection.as_fd(), &Message::Go).map_err(failed("let the new process go on"));
+    // If it has ended before, what it says explains why.
+    let went = go();
+    loop {
+        match exchange::receive(connection.as_fd()).map_err(failed("wait for the new process"))? {
+            Message::Hooks => {
+                let state = record.state(Status::Creating);
+                hooks::run("prestart", &plan.hooks.prestart, &state)?;
+                hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
+                go()?;
+            }
+            Message::Ready => return request.folder.save(record),
+            Message::Executes => {
+                request.folder.save(record)?;
+                return executed(connection);
+            }
+            Message::Failed(cause) => return Err(Failure(cause)),
+            Message::End => {
+                went?;
+                return Err(Failure("the new process was killed before it was whole".to_owned()));
+            }
+            Message::Go => {}
+        }
+    }
+}
+
+/// Waits until the program is executed: then the connection ends.
+pub(crate) fn executed(connection: &OwnedFd) -> Result<(), Failure> {
+    match exchange::receive(connection.as_fd()).map_err(failed("wait for the program"))? {
+        Message::Failed(cause) => Err(Failure(cause)),
+        _ => Ok(()),
+    }
+}
+
+fn set_oom_score(pid: i32, score: i32) -> Result<(), Failure> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    // Not to lower what it has takes no right.
+    let current = fs::read_to_string(&path).unwrap_or_default();
+    if current.trim() == score.to_string() {
+        return Ok(());
+    }
+    fs::write(&path, score.to_string()).map_err(failing(|| format!("process.oomScoreAdj: write {score} to {path}")))
+}
+
+fn write_maps(pid: i32, users: &[IdMapping], groups: &[IdMapping]) -> Result<(), Failure> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let lines = |map: &[IdMapping]| -> String {
+        map.iter().map(|ids| format!("{} {} {}\n", ids.container_id, ids.host_id, ids.size)).collect()
+    };
+    let root = rustix::process::geteuid().is_root();
+    if !root && fs::write(format!("/proc/{pid}/uid_map"), lines(users)).is_err() {
+        return by_helper(pid, "newuidmap", users).and_then(|()| by_helper(pid, "newgidmap", groups));
+    }
+    if !root {
+        // Whoever is not root gives up to set groups before the map of groups (user_namespaces(7)).
+        return match fs::write(format!("/proc/{pid}/setgroups"), "deny")
+            .and_then(|()| fs::write(format!("/proc/{pid}/gid_map"), lines(groups)))
+        {
+            Ok(()) => Ok(()),
+            Err(_) => by_helper(pid, "newgidmap", groups),
+        };
+    }
+    for (file, map) in [("uid_map", users), ("gid_map", groups)] {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, lines(map)).map_err(failing(|| {
+            format!("linux.{}: write {path}", if file == "uid_map" { "uidMappings" } else { "gidMappings" })
+        }))?;
+    }
+    Ok(())
+}
+
+/// The set-user-id programs that know which ids a user owns (subuid(5)).
+fn by_helper(pid: i32, program: &str, map: &[IdMapping]) -> Result<(), Failure> {
+    let mut command = std::process::Command::new(program);
+    command.arg(pid.to_string());
+    for ids in map {
+        command.args([ids.container_id, ids.host_id, ids.size].map(|number| number.to_string()));
+    }
+    let output = command.output().map_err(failing(|| format!("execute {program}")))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(Failure(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))),
+    }
+}

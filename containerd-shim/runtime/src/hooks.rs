@@ -1,0 +1,110 @@
+//! Hooks: programs that are executed around a container's life, each with the container's state as its input (config.md, hooks).
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use hull_oci_core::oci::config::Hook;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::failure::Failure;
+
+/// Executes hooks one after the other, until one fails.
+///
+/// # Errors
+/// Says which failed, and how.
+pub fn run(point: &str, hooks: &[Hook], state: &serde_json::Value) -> Result<(), Failure> {
+    hooks.iter().enumerate().try_for_each(|(index, hook)| {
+        run_one(hook, state).map_err(|cause| Failure(format!("hooks.{point}[{index}] {}: {cause}", hook.path)))
+    })
+}
+
+fn run_one(hook: &Hook, state: &serde_json::Value) -> Result<(), String> {
+    let mut command = Command::new(&hook.path);
+    if let Some((name, arguments)) = hook.args.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("execute: {error}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        // A hook need not read what it is told. The state is far smaller than a pipe: this does not wait.
+        let _ = input.write_all(state.to_string().as_bytes());
+    }
+    let status = match hook.timeout {
+        None => child.wait().map_err(|error| error.to_string())?,
+        Some(seconds) => wait(&mut child, Duration::from_secs(seconds.unsigned_abs()))?,
+    };
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{status}{}", said(&mut child))),
+    }
+}
+
+/// What a hook that failed has said, as far as it is there.
+fn said(child: &mut Child) -> String {
+    let Some(output) = child.stderr.take() else { return String::new() };
+    if rustix::io::ioctl_fionbio(&output, true).is_err() {
+        return String::new();
+    }
+    let mut bytes = [0; 1024];
+    let length = rustix::io::read(&output, &mut bytes).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]).trim().to_owned();
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+fn wait(child: &mut Child, patience: Duration) -> Result<ExitStatus, String> {
+    let deadline = Instant::now() + patience;
+    let pid = Pid::from_child(child);
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            return Ok(status);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("it did not end within {} s", patience.as_secs()));
+        }
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<i64>) -> Hook {
+        let args = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Hook { path: "/bin/sh".into(), args, env: vec!["A=b".into()], timeout }
+    }
+
+    #[test]
+    fn a_hook_reads_the_state_and_has_only_its_own_environment() {
+        let state = serde_json::json!({"id": "web"});
+        run(
+            "prestart",
+            &[hook(r#"read x; test "$x" = '{"id":"web"}' && test "$A" = b && test -z "$HOME""#, None)],
+            &state,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_hook_that_fails_is_named_with_what_it_says() {
+        let failure =
+            run("poststop", &[hook("exit 0", None), hook("echo no >&2; exit 3", None)], &serde_json::json!({}));
+        let text = failure.unwrap_err().0;
+        assert!(text.starts_with("hooks.poststop[1] /bin/sh: exit status: 3") && text.ends_with(": no"), "{text}");
+    }
+
+    #[test]
+    fn a_hook_that_does_not_end_is_killed() {
+        let text = run("prestart", &[hook("sleep 60", Some(1))], &serde_json::json!({})).unwrap_err().0;
+        assert!(text.contains("did not end within 1 s"), "{text}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Device nodes: made where this process may, else the host's node is bound.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use hull_oci_core::oci::devices::{Kind, Node};
+use hull_oci_core::oci::mounts::{Depth, Links};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, fstat};
+use rustix::io::Errno;
+
+use super::mounts::open_bind;
+use super::tree::{Shape, Tree, put};
+
+/// Makes one. `source` is the host's node, where the runtime knows that none can be made.
+pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io::Result<()> {
+    if let Some(source) = source {
+        return bind(tree, node, &source);
+    }
+    let path = Path::new(&node.path);
+    let parent = tree.folder(path.parent().unwrap_or(Path::new("/")), 0o755)?;
+    let name = path.file_name().unwrap_or_default();
+    let kind = file_type(node.kind);
+    let device = rustix::fs::makedev(node.major, node.minor);
+    match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
+        Err(Errno::PERM | Errno::ACCESS) => return bind(tree, node, &open_bind(&node.path, Depth::One)?),
+        // What is there already is that device, or nobody's business.
+        Err(Errno::EXIST) => return check(tree, node),
+        // A root that is not to be written to keeps what it has.
+        Err(Errno::ROFS) => return Ok(()),
+        made => made?,
+    }
+    // By the folder and the name, not followed: a link put there meanwhile is given to nobody. The mask has taken bits of the mode.
+    let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
+    rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if stat.st_mode & 0o7777 != node.mode && FileType::from_raw_mode(stat.st_mode) == kind {
+        rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(node.mode), AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::Character => FileType::CharacterDevice,
+        Kind::Block => FileType::BlockDevice,
+        Kind::Pipe => FileType::Fifo,
+    }
+}
+
+fn check(tree: &Tree, node: &Node) -> io::Result<()> {
+    let stat = fstat(tree.open(&node.path)?)?;
+    let same = FileType::from_raw_mode(stat.st_mode) == file_type(node.kind)
+        && (node.kind == Kind::Pipe || stat.st_rdev == rustix::fs::makedev(node.major, node.minor));
+    match same {
+        true => Ok(()),
+        false => Err(io::Error::other("another file is in its place")),
+    }
+}
+
+fn bind(tree: &Tree, node: &Node, source: &OwnedFd) -> io::Result<()> {
+    let place = tree.make(&node.path, Shape::File, Links::Followed)?;
+    put(source.as_fd(), place.as_fd())
+}

@@ -1,0 +1,318 @@
+//! What a container's first process does to itself: the steps of the plan one after the other, then who it is, and then the program.
+//!
+//! It is a copy of a process with one thread, so it may allocate; it never returns, and what went wrong goes up the connection as text.
+
+mod console;
+mod devices;
+mod masks;
+mod mounts;
+mod tree;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use hull_oci_core::oci::namespaces::Kind;
+use hull_oci_core::oci::plan::{Leave, Plan, Step};
+use hull_oci_core::oci::process::Identity;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::thread::{Gid, Uid};
+
+use crate::exchange::{self, Message};
+use crate::identity::{self, Ready};
+use crate::sys::{clone, descriptors, process, signals};
+use crate::{Failure, hooks};
+pub(crate) use console::{Console, become_terminal, open_in_root};
+pub(crate) use mounts::open_bind;
+use tree::Tree;
+
+/// What the new process inherits.
+pub(crate) struct Ground {
+    /// To the runtime.
+    pub(crate) connection: OwnedFd,
+    /// Namespaces to join, by kind.
+    pub(crate) joins: Vec<(Kind, OwnedFd)>,
+    /// For each step: the detached mount that the runtime has made for it.
+    pub(crate) sources: Vec<Option<OwnedFd>>,
+    /// Root file system on the host.
+    pub(crate) rootfs: PathBuf,
+    /// Folder of the control group by controller, where there is one.
+    pub(crate) groups: Vec<(String, PathBuf)>,
+    /// Where a terminal goes.
+    pub(crate) console: Console,
+    /// On which `start` comes; without it the program is executed at once.
+    pub(crate) start: Option<OwnedFd>,
+    /// Connected to who is told of filtered calls.
+    pub(crate) listener: Option<OwnedFd>,
+    /// Descriptors from 3 on that stay open for the program.
+    pub(crate) preserve: u32,
+    /// Name of its session keyring.
+    pub(crate) keyring: Option<String>,
+    /// Its state, for hooks.
+    pub(crate) state: serde_json::Value,
+}
+
+/// Performs the plan and becomes the program.
+pub(crate) fn run(plan: &Plan, ground: Ground) -> ! {
+    let connection = match ground.connection.try_clone() {
+        Ok(connection) => connection,
+        Err(_) => clone::leave(1),
+    };
+    let Failure(cause) = match become_program(plan, ground) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let _ = exchange::send(connection.as_fd(), &Message::Failed(cause));
+    clone::leave(1)
+}
+
+/// There is no value of it: success does not return.
+pub(crate) enum Never {}
+
+fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
+    let told = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| Failure(format!("{what}: {error}"))
+    };
+    signals::reset();
+    descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
+    wait_for_word(&ground).map_err(told("wait for the runtime"))?;
+    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new() };
+    process.labels = identity::open_labels(plan.identity.as_ref())?;
+    for (index, step) in plan.steps.iter().enumerate() {
+        process.perform(index, step).map_err(|error| match step {
+            Step::Hooks => Failure(error.to_string()),
+            step => Failure(format!("{step}: {error}")),
+        })?;
+    }
+    rustix::process::setsid().map_err(|error| Failure(format!("make a session: {error}")))?;
+    if let Some(terminal) = &process.terminal {
+        console::become_terminal(terminal.as_fd()).map_err(told("make the terminal the standard streams"))?;
+    }
+    let (Some(own), Some(program)) = (&plan.identity, &plan.program) else {
+        return Err(Failure("process: missing".to_owned()));
+    };
+    process.finish(own, program)
+}
+
+fn wait_for_word(ground: &Ground) -> io::Result<()> {
+    match exchange::receive(ground.connection.as_fd())? {
+        Message::Go => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+struct NewProcess<'a> {
+    plan: &'a Plan,
+    ground: Ground,
+    /// The root file system, once it is attached and until it is the root.
+    tree: Option<Tree>,
+    /// The process's side of its terminal.
+    terminal: Option<OwnedFd>,
+    labels: Vec<OwnedFd>,
+}
+
+impl NewProcess<'_> {
+    fn perform(&mut self, index: usize, step: &Step) -> io::Result<()> {
+        match step {
+            Step::JoinNamespaces => self.join_namespaces(),
+            Step::BecomeRoot => become_root(),
+            Step::NewCgroupNamespace => clone::unshare(Kind::Cgroup.flag()),
+            Step::NewTimeNamespace(offsets) => new_clocks(offsets),
+            Step::Keyring => match &self.ground.keyring {
+                Some(name) => keyring(name),
+                None => Ok(()),
+            },
+            Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
+            Step::DomainName(name) => Ok(rustix::system::setdomainname(name.as_bytes())?),
+            Step::Parameter { path, value } => parameter(path, value),
+            Step::AttachRoot => self.attach_root(),
+            Step::Mount(mount) => {
+                let source = self.ground.sources.get_mut(index).and_then(Option::take);
+                let groups = &self.ground.groups;
+                let own = self.plan.namespaces.is_own(Kind::Cgroup);
+                mounts::mount(tree(&mut self.tree)?, mount, source, groups, own)
+            }
+            Step::Device(node) => {
+                let source = self.ground.sources.get_mut(index).and_then(Option::take);
+                devices::make(tree(&mut self.tree)?, node, source)
+            }
+            Step::Link { path, target } => tree(&mut self.tree)?.link(path, target),
+            Step::Folder(path) => tree(&mut self.tree)?.working_folder(path),
+            Step::Console => {
+                let terminal = console::make(tree(&mut self.tree)?, &self.ground.console, self.plan)?;
+                self.terminal = Some(terminal);
+                Ok(())
+            }
+            Step::Hooks => self.hooks(),
+            Step::Mask(path) => masks::mask(tree(&mut self.tree)?, path),
+            Step::Seal(path) => masks::seal(tree(&mut self.tree)?, path),
+            Step::Finish(path) => masks::finish(tree(&mut self.tree)?, path),
+            Step::SealRoot => masks::seal_root(tree(&mut self.tree)?),
+            Step::EnterRoot(how) => self.enter_root(*how),
+            Step::Propagate(flags) => propagate("/", *flags),
+            Step::ChangeRoot => {
+                rustix::process::chdir(&self.ground.rootfs)?;
+                rustix::process::chroot(".")?;
+                Ok(rustix::process::chdir("/")?)
+            }
+        }
+    }
+
+    fn join_namespaces(&mut self) -> io::Result<()> {
+        for (kind, namespace) in self.ground.joins.drain(..) {
+            // The process was made in that one.
+            if kind == Kind::Pid {
+                continue;
+            }
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+                .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
+        }
+        // What is not joined is made inside the user namespace that was: the runtime has left it to this process.
+        let late = if self.plan.namespaces.is_joined(Kind::User) { late_namespaces(self.plan) } else { 0 };
+        if late == 0 { Ok(()) } else { clone::unshare(late) }
+    }
+
+    /// Puts this process's mounts apart and attaches the root file system to itself: pivot_root(2) wants a mount.
+    fn attach_root(&mut self) -> io::Result<()> {
+        propagate("/", self.plan.root.propagation)?;
+        self.tree = Some(Tree::attach(&self.ground.rootfs)?);
+        Ok(())
+    }
+
+    fn hooks(&mut self) -> io::Result<()> {
+        let hooks = &self.plan.hooks;
+        let connection = self.ground.connection.as_fd();
+        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+            exchange::send(connection, &Message::Hooks)?;
+            wait_for_word(&self.ground)?;
+        }
+        let state = self.state();
+        hooks::run("createContainer", &hooks.create_container, &state).map_err(|failure| io::Error::other(failure.0))
+    }
+
+    /// The state, with the process id that hooks in the container's namespaces see.
+    fn state(&self) -> serde_json::Value {
+        let mut state = self.ground.state.clone();
+        state["pid"] = std::process::id().into();
+        state
+    }
+
+    /// pivot_root(2), NOTES: with both paths `.` the old root ends up above the new one, where it is detached.
+    fn enter_root(&mut self, how: Leave) -> io::Result<()> {
+        // Dropped here with every descriptor of a mount: none is left that leads around the root.
+        let tree = self.tree.take().ok_or(Errno::INVAL)?;
+        let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::process::fchdir(tree.root())?;
+        match how {
+            Leave::Pivot => {
+                rustix::process::pivot_root(".", ".")?;
+                rustix::process::fchdir(&old)?;
+                // What happens to the old root here must not happen on the host.
+                propagate(".", MountPropagationFlags::DOWNSTREAM.bits().into())?;
+                rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+            }
+            Leave::Move => {
+                rustix::mount::mount_move(".", "/")?;
+                rustix::process::chroot(".")?;
+            }
+        }
+        Ok(rustix::process::chdir("/")?)
+    }
+
+    fn finish(mut self, own: &Identity, program: &hull_oci_core::oci::process::Program) -> Result<Never, Failure> {
+        let connection = self.ground.connection.try_clone().map_err(|error| Failure(error.to_string()))?;
+        let state = self.state();
+        let hooks = &self.plan.hooks.start_container;
+        let ready = Ready {
+            identity: own,
+            program,
+            labels: std::mem::take(&mut self.labels),
+            in_user_namespace: self.plan.namespaces.is_own(Kind::User),
+            listener: self.ground.listener.take(),
+            state: state.clone(),
+            preserve: self.ground.preserve,
+            terminal: self.terminal.as_ref().map(AsFd::as_fd),
+        };
+        let start = self.ground.start.take();
+        identity::become_program(ready, connection, |connection| {
+            let connection = match start {
+                None => connection,
+                Some(start) => wait_for_start(connection, &start)?,
+            };
+            hooks::run("startContainer", hooks, &state)?;
+            Ok(connection)
+        })
+    }
+}
+
+/// Tells the runtime that all is there, and waits for `start` to connect. What goes wrong from then on is told to that.
+fn wait_for_start(connection: OwnedFd, start: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let told = |error: io::Error| Failure(format!("wait for start: {error}"));
+    exchange::send(connection.as_fd(), &Message::Ready).map_err(told)?;
+    drop(connection);
+    loop {
+        match rustix::net::accept_with(start, rustix::net::SocketFlags::CLOEXEC) {
+            Ok(connection) => return Ok(connection),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(told(error.into())),
+        }
+    }
+}
+
+fn tree(tree: &mut Option<Tree>) -> io::Result<&mut Tree> {
+    tree.as_mut().ok_or_else(|| Errno::INVAL.into())
+}
+
+/// New namespaces that are made only when a user namespace has been joined.
+pub(crate) fn late_namespaces(plan: &Plan) -> u64 {
+    let never = Kind::Pid.flag() | Kind::Cgroup.flag() | Kind::Time.flag();
+    plan.namespaces.new & !never
+}
+
+fn become_root() -> io::Result<()> {
+    // Where setgroups is denied the groups stay as they are: nobody's.
+    match rustix::thread::set_thread_groups(&[]) {
+        Err(Errno::PERM) => {}
+        result => result?,
+    }
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    Ok(rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?)
+}
+
+/// time_namespaces(7): offsets are written before a process is in it; setns(2) then moves this one.
+fn new_clocks(offsets: &str) -> io::Result<()> {
+    clone::unshare(Kind::Time.flag())?;
+    if !offsets.is_empty() {
+        std::fs::write("/proc/self/timens_offsets", offsets)?;
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = rustix::fs::open("/proc/self/ns/time_for_children", flags, Mode::empty())?;
+    Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?)
+}
+
+/// A kernel without keys, or a filter around the runtime that refuses them, is no reason not to run.
+fn keyring(name: &str) -> io::Result<()> {
+    match process::join_session_keyring(name) {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM | Errno::DQUOT)) => Ok(()),
+        result => result,
+    }
+}
+
+/// By the host's own /proc, which no container has furnished, and only where that is one (CVE-2025-52881).
+fn parameter(path: &str, value: &str) -> io::Result<()> {
+    const PROC: u64 = 0x9fa0;
+    let file = rustix::fs::open(format!("/proc/sys/{path}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    if rustix::fs::fstatfs(&file)?.f_type as u64 != PROC {
+        return Err(Errno::XDEV.into());
+    }
+    rustix::io::write(&file, value.as_bytes())?;
+    Ok(())
+}
+
+fn propagate(path: &str, flags: u64) -> io::Result<()> {
+    let flags = MountPropagationFlags::from_bits_retain(MountFlags::from_bits_retain(flags as u32).bits());
+    Ok(rustix::mount::mount_change(path, flags)?)
+}

@@ -1,0 +1,226 @@
+//! `exec`: a process that enters a running container.
+//!
+//! The runtime moves into the container's process id namespace, so that its child is born in there; the child joins the rest by the pidfd
+//! of the container's first process, all at once, and then becomes who it shall be.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use hull_oci_core::oci::config::Spec;
+use hull_oci_core::oci::namespaces::{self, Kind, Namespaces};
+use hull_oci_core::oci::plan::Terminal;
+use hull_oci_core::oci::process::{Identity, Program};
+use rustix::io::Errno;
+
+use rustix::thread::{CpuSet, Gid, ThreadNameSpaceType, Uid};
+
+use crate::create::executed;
+use crate::exchange::{self, Message};
+use crate::failure::{Failure, failed, failing};
+use crate::identity::{self, Ready};
+use crate::inside::{self, Console, Never};
+use crate::state::{Record, Status};
+use crate::sys::clone::{self, Child, Cloned, Parent};
+use crate::sys::{descriptors, process, signals};
+
+/// What is asked for.
+pub struct Request<'a> {
+    /// The container.
+    pub record: &'a Record,
+    /// Its configuration.
+    pub spec: &'a Spec,
+    /// Who the process is.
+    pub identity: &'a Identity,
+    /// Its program.
+    pub program: &'a Program,
+    /// Whether it has a terminal.
+    pub terminal: Terminal,
+    /// Socket that gets the terminal.
+    pub console: Option<OwnedFd>,
+    /// Descriptors from 3 on that stay open.
+    pub preserve: u32,
+    /// Processors before and after it is in the control group.
+    pub processors: (Option<CpuSet>, Option<CpuSet>),
+}
+
+/// Makes the process. On success its program was executed.
+///
+/// # Errors
+/// Says which step failed; then no process is left.
+pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
+    let target = request.record.process().ok_or_else(|| Failure("cannot exec in a stopped container".to_owned()))?;
+    let linux = request.spec.linux.as_ref();
+    let own = linux.map_or(Ok(Namespaces::default()), |linux| namespaces::read(&linux.namespaces))?;
+    let listener = match request.identity.filter.as_ref().and_then(|filter| filter.listener.as_ref()) {
+        Some(listener) => Some(crate::create::connect(&listener.path)?),
+        None => None,
+    };
+    let labels = identity::open_labels(Some(request.identity))?;
+    let (mine, theirs) = exchange::pair().map_err(failed("make a pair of sockets"))?;
+    if own.is_own(Kind::Pid) {
+        rustix::thread::move_into_thread_name_spaces(target.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+            .map_err(failed("join the container's pid namespace"))?;
+    }
+    if let Some(processors) = &request.processors.0 {
+        rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.initial"))?;
+    }
+    let groups = request.record.groups();
+    let group = groups.open();
+    let by_clone = clone::clone(group.as_ref().map(AsFd::as_fd), 0, Parent::Caller);
+    let (cloned, inside_already) = match by_clone {
+        Ok(cloned) => (cloned, group.is_some()),
+        // The container has made groups below its own, which then takes no processes: it goes to where its first process is.
+        Err(_) => (clone::clone(None, 0, Parent::Caller).map_err(failed("clone3"))?, false),
+    };
+    match cloned {
+        Cloned::Child => {
+            drop(mine);
+            let console = request.console.take().map_or(Console::None, Console::Socket);
+            enter(&request, &own, target, console, (labels, listener), theirs)
+        }
+        Cloned::Parent(child) => {
+            drop((theirs, listener));
+            match accompany(&child, &request, &own, inside_already, &mine) {
+                Ok(()) => Ok(child),
+                Err(failure) => {
+                    let _ = signals::send(child.pidfd.as_fd(), libc::SIGKILL);
+                    let wait = rustix::process::WaitId::PidFd(child.pidfd.as_fd());
+                    let _ = rustix::process::waitid(wait, rustix::process::WaitIdOptions::EXITED);
+                    Err(failure)
+                }
+            }
+        }
+    }
+}
+
+fn accompany(
+    child: &Child,
+    request: &Request<'_>,
+    own: &Namespaces,
+    inside_already: bool,
+    connection: &OwnedFd,
+) -> Result<(), Failure> {
+    let pid = child.pid.as_raw_nonzero().get();
+    let groups = request.record.groups();
+    if !inside_already && groups.join(pid).is_err() {
+        follow(pid, request.record.pid)?;
+    }
+    if let Some(score) = request.identity.oom_score_adj {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        let current = fs::read_to_string(&path).unwrap_or_default();
+        if current.trim() != score.to_string() {
+            fs::write(&path, score.to_string())
+                .map_err(failing(|| format!("process.oomScoreAdj: write {score} to {path}")))?;
+        }
+    }
+    if own.is_own(Kind::User) {
+        for limit in &request.identity.limits {
+            process::set_limit(pid, limit).map_err(failing(|| format!("process.rlimits: set {}", limit.name)))?;
+        }
+    }
+    let sent = exchange::send(connection.as_fd(), &Message::Go);
+    match exchange::receive(connection.as_fd()).map_err(failed("wait for the new process"))? {
+        Message::Executes => executed(connection),
+        Message::Failed(cause) => Err(Failure(cause)),
+        _ => {
+            sent.map_err(failed("let the new process go on"))?;
+            Err(Failure("the new process was killed before it was whole".to_owned()))
+        }
+    }
+}
+
+/// Moves a process to the group of another.
+fn follow(pid: i32, other: i32) -> Result<(), Failure> {
+    let text =
+        fs::read_to_string(format!("/proc/{other}/cgroup")).map_err(failed("read the container's control group"))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let file = format!("/sys/fs/cgroup{path}/cgroup.procs");
+    fs::write(&file, pid.to_string()).map_err(failing(|| format!("write {pid} to {file}")))
+}
+
+/// The new process.
+fn enter(
+    request: &Request<'_>,
+    own: &Namespaces,
+    target: OwnedFd,
+    console: Console,
+    (labels, listener): (Vec<OwnedFd>, Option<OwnedFd>),
+    connection: OwnedFd,
+) -> ! {
+    let copy = match connection.try_clone() {
+        Ok(copy) => copy,
+        Err(_) => clone::leave(1),
+    };
+    let Failure(cause) = match become_program(request, own, target, console, (labels, listener), connection) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let _ = exchange::send(copy.as_fd(), &Message::Failed(cause));
+    clone::leave(1)
+}
+
+fn become_program(
+    request: &Request<'_>,
+    own: &Namespaces,
+    target: OwnedFd,
+    console: Console,
+    (labels, listener): (Vec<OwnedFd>, Option<OwnedFd>),
+    connection: OwnedFd,
+) -> Result<Never, Failure> {
+    signals::reset();
+    descriptors::close_on_exec_from(3).map_err(failed("close descriptors at exec"))?;
+    match exchange::receive(connection.as_fd()).map_err(failed("wait for the runtime"))? {
+        Message::Go => {}
+        _ => clone::leave(1),
+    }
+    if let Some(processors) = &request.processors.1 {
+        rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.final"))?;
+    }
+    let flags = Kind::ALL
+        .into_iter()
+        .filter(|kind| own.is_own(*kind) && *kind != Kind::Pid)
+        .fold(0, |flags, kind| flags | kind.flag());
+    if flags != 0 {
+        let flags = ThreadNameSpaceType::from_bits_retain(flags as u32);
+        rustix::thread::move_into_thread_name_spaces(target.as_fd(), flags)
+            .map_err(failed("join the container's namespaces"))?;
+    }
+    drop(target);
+    if own.is_own(Kind::User) {
+        become_root().map_err(failed("become root of the user namespace"))?;
+    }
+    if !own.is_own(Kind::Mount) {
+        rustix::process::chdir(request.record.rootfs.as_str()).map_err(failed("enter the root file system"))?;
+        rustix::process::chroot(".").map_err(failed("change the root"))?;
+    }
+    rustix::process::setsid().map_err(failed("make a session"))?;
+    let terminal = match request.terminal {
+        Terminal::None => None,
+        wanted => {
+            let terminal = inside::open_in_root(&console, wanted).map_err(failed("make a terminal"))?;
+            let _ = rustix::fs::fchown(&terminal, Some(Uid::from_raw(request.identity.user.uid)), None);
+            inside::become_terminal(terminal.as_fd()).map_err(failed("make the terminal the standard streams"))?;
+            Some(terminal)
+        }
+    };
+    let ready = Ready {
+        identity: request.identity,
+        program: request.program,
+        labels,
+        in_user_namespace: own.is_own(Kind::User),
+        listener,
+        state: request.record.state(Status::Running),
+        preserve: request.preserve,
+        terminal: terminal.as_ref().map(AsFd::as_fd),
+    };
+    identity::become_program(ready, connection, Ok)
+}
+
+fn become_root() -> rustix::io::Result<()> {
+    match rustix::thread::set_thread_groups(&[]) {
+        Err(Errno::PERM) => {}
+        result => result?,
+    }
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}

@@ -1,0 +1,303 @@
+//! What is known of a container between two commands: a folder of its own below the runtime's root, written atomically.
+//!
+//! ```text
+//! <root>/<id>/   made first: two containers of one id cannot be
+//!     config.json   as it was at creation
+//!     state.json    this file's `Record`; absent while it is being created
+//!     start         socket on which the created process waits
+//! ```
+//! ```text
+//! creating -> created -(start)-> running <-(pause, resume)-> paused
+//!                 \------------------\-> stopped -(delete)-> gone
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hull_oci_core::oci::{id, read};
+use rustix::process::{Pid, PidfdFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::{Freezing, Groups, Hierarchies};
+use crate::failure::{Failure, failed, failing};
+
+/// What is written of a container.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Record {
+    /// Version of the specification that its configuration is of.
+    pub oci_version: String,
+    /// Its id.
+    pub id: String,
+    /// Its first process.
+    #[serde(rename = "initProcessPid")]
+    pub pid: i32,
+    /// When that started, in clock ticks since boot: tells it from a later process of the same id.
+    #[serde(rename = "initProcessStart")]
+    pub started: u64,
+    /// Its bundle.
+    pub bundle: String,
+    /// Its root file system.
+    pub rootfs: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// Who created it.
+    pub owner: String,
+    /// Path of its control group.
+    pub cgroup: String,
+    /// Its control group's folder by controller.
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where in its life a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Not whole yet.
+    Creating,
+    /// Waits for `start`.
+    Created,
+    /// Runs its program.
+    Running,
+    /// Is frozen.
+    Paused,
+    /// Has ended.
+    Stopped,
+}
+
+impl Status {
+    /// As the specification has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// The folder of one container.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Where.
+    pub path: PathBuf,
+    /// Whose.
+    pub id: String,
+}
+
+impl Folder {
+    /// The folder of an id, whether it exists or not.
+    ///
+    /// # Errors
+    /// The id is a path or empty.
+    pub fn of(root: &Path, id: &str) -> Result<Folder, Failure> {
+        id::check(id).map_err(|refused| Failure(refused.to_string()))?;
+        Ok(Folder { path: root.join(id), id: id.to_owned() })
+    }
+
+    /// Makes it: from then on the id is taken.
+    ///
+    /// # Errors
+    /// The id is taken already.
+    pub fn claim(&self) -> Result<(), Failure> {
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700);
+        match builder.create(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = self.path.parent().unwrap_or(Path::new("/"));
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o711)
+                    .create(parent)
+                    .map_err(failing(|| format!("create {}", parent.display())))?;
+                builder.create(&self.path).map_err(failing(|| format!("create {}", self.path.display())))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Failure(format!("container with id exists: {}: container ID already exists", self.id)))
+            }
+            made => made.map_err(failing(|| format!("create {}", self.path.display()))),
+        }
+    }
+
+    /// Path of the socket on which the created process waits.
+    pub fn start_socket(&self) -> PathBuf {
+        self.path.join("start")
+    }
+
+    /// Reads the record; the configuration it was made with is in `config.json` beside it.
+    ///
+    /// # Errors
+    /// There is no such container.
+    pub fn record(&self) -> Result<Record, Failure> {
+        let file = self.path.join("state.json");
+        match fs::read(&file) {
+            Ok(bytes) => read::json(&bytes).map_err(failing(|| format!("read {}", file.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Failure(format!("container {:?} does not exist", self.id)))
+            }
+            Err(error) => Err(Failure(format!("read {}: {error}", file.display()))),
+        }
+    }
+
+    /// Writes a file of it, whole or not at all.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let (new, file) = (self.path.join(format!("{name}.new")), self.path.join(name));
+        let write = || -> io::Result<()> {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(bytes)?;
+            fs::rename(&new, &file)
+        };
+        write().map_err(failing(|| format!("write {}", file.display())))
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn save(&self, record: &Record) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(record).map_err(failed("write state.json"))?;
+        self.write("state.json", &bytes)
+    }
+
+    /// The configuration as it was at creation.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn spec(&self) -> Result<hull_oci_core::oci::config::Spec, Failure> {
+        let file = self.path.join("config.json");
+        let bytes = fs::read(&file).map_err(failing(|| format!("read {}", file.display())))?;
+        Ok(read::spec(&bytes)?)
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(&self) -> Result<(), Failure> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure(format!("remove {}: {error}", self.path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Record {
+    /// Its control groups.
+    pub fn groups(&self) -> Groups {
+        Groups::at(&Hierarchies::find(), &self.cgroup)
+    }
+
+    /// Its first process, if that still runs.
+    pub fn process(&self) -> Option<OwnedFd> {
+        let pidfd = rustix::process::pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        // Looked at after the descriptor is there: it is of the process that the record means, or it is of none.
+        match alive(self.pid) {
+            Some(started) if started == self.started => Some(pidfd),
+            _ => None,
+        }
+    }
+
+    /// Where in its life it is.
+    pub fn status(&self, folder: &Folder) -> Status {
+        match alive(self.pid) {
+            Some(started) if started == self.started => {}
+            _ => return Status::Stopped,
+        }
+        if folder.start_socket().exists() {
+            return Status::Created;
+        }
+        match self.groups().freezing() {
+            Freezing::Frozen => Status::Paused,
+            Freezing::Thawed => Status::Running,
+        }
+    }
+
+    /// The state as the specification has it, for `state` and hooks.
+    pub fn state(&self, status: Status) -> serde_json::Value {
+        let pid = if status == Status::Stopped { 0 } else { self.pid };
+        let mut state = serde_json::json!({
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "status": status.name(),
+            "pid": pid,
+            "bundle": self.bundle,
+        });
+        if !self.annotations.is_empty() {
+            state["annotations"] = serde_json::json!(self.annotations);
+        }
+        state
+    }
+}
+
+/// When the process started, in clock ticks since boot, unless it has ended (proc_pid_stat(5)).
+pub fn alive(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in brackets, may hold anything.
+    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
+    match *fields.first()? {
+        "Z" | "X" | "x" => None,
+        _ => fields.get(19)?.parse().ok(),
+    }
+}
+
+/// The ids of all containers below a root.
+///
+/// # Errors
+/// The root cannot be read.
+pub fn all(root: &Path) -> Result<Vec<String>, Failure> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failing(|| format!("read {}", root.display())))?,
+    };
+    let mut ids: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("state.json").exists())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    ids.sort();
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_no_process_is_not() {
+        assert!(alive(std::process::id() as i32).is_some());
+        assert_eq!(alive(0), None);
+        assert_eq!(alive(i32::MAX), None);
+    }
+
+    #[test]
+    fn an_id_is_taken_once_and_free_again_when_it_is_removed() {
+        let root = std::env::temp_dir().join(format!("hull-state-{}", std::process::id()));
+        let folder = Folder::of(&root, "web").unwrap();
+        folder.claim().unwrap();
+        assert!(folder.claim().unwrap_err().0.contains("already exists"));
+        let record = Record { id: "web".into(), pid: 1, ..Record::default() };
+        folder.save(&record).unwrap();
+        assert_eq!(folder.record().unwrap(), record);
+        assert_eq!(all(&root).unwrap(), ["web"]);
+        folder.remove().unwrap();
+        assert!(folder.record().unwrap_err().0.contains("does not exist"));
+        fs::remove_dir(&root).unwrap();
+    }
+
+    #[test]
+    fn a_path_is_no_id() {
+        assert!(Folder::of(Path::new("/run"), "../etc").is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! Descriptors by number: standard streams, close-on-exec, and those that a caller has left open for the container.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Makes `from` the descriptor `to` of this process, which is about to become another program.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn place(from: BorrowedFd<'_>, to: i32) -> io::Result<()> {
+    // SAFETY: dup2(2) on numbers; callers replace the standard streams, which nothing in this process owns.
+    if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Marks every descriptor from `first` on to be closed when this process becomes another program (close_range(2)).
+///
+/// # Errors
+/// The kernel is older than 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: the flag closes nothing now, so nobody's descriptor is pulled away.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a descriptor of this number is open.
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: only asks for flags.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// A copy of the descriptor of this number.
+///
+/// # Errors
+/// None is open.
+pub fn copy(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: only makes a copy.
+    match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) } {
+        // SAFETY: a new descriptor that nobody else owns.
+        fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Leaves a descriptor open when this process becomes another program.
+///
+/// # Errors
+/// None of this number is open.
+pub fn keep_open(number: i32) -> io::Result<()> {
+    // SAFETY: only the flag changes, of a descriptor that the caller of this program has opened.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, 0) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

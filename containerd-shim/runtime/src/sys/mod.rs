@@ -1,0 +1,10 @@
+//! The runtime's only room with `unsafe`: system calls that no crate wraps, a file a kernel topic.
+
+pub mod bpf;
+pub mod clone;
+pub mod descriptors;
+pub mod mount;
+pub mod process;
+pub mod program;
+pub mod seccomp;
+pub mod signals;
