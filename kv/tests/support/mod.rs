@@ -19,8 +19,24 @@ pub struct Member {
     folder: PathBuf,
 }
 
+/// A member that has not told yet that it serves.
+pub struct Starting {
+    pub member: Member,
+    ready: UnixDatagram,
+}
+
+impl Starting {
+    /// Waits until it tells that it serves.
+    pub fn ready(self) -> Member {
+        let mut message = [0; 256];
+        let length = self.ready.recv(&mut message).expect("a message");
+        assert!(message[..length].starts_with(b"READY=1"));
+        self.member
+    }
+}
+
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
@@ -35,7 +51,11 @@ impl Member {
     }
 
     pub fn start_with(folder: &Path, flags: &[&str]) -> Self {
-        let port = free_port();
+        Self::spawn(folder, free_port(), flags).ready()
+    }
+
+    /// Starts the program without waiting for it: members of one cluster wait for each other.
+    pub fn spawn(folder: &Path, port: u16, flags: &[&str]) -> Starting {
         let notify = folder.join("notify");
         let _ = std::fs::remove_file(&notify);
         let ready = UnixDatagram::bind(&notify).expect("notify socket");
@@ -45,13 +65,10 @@ impl Member {
             .args(["--socket".as_ref(), folder.join("kv.sock").as_os_str()])
             .args(flags)
             .env("NOTIFY_SOCKET", &notify)
-            .stderr(Stdio::inherit())
+            .stderr(std::fs::File::create(folder.join("log")).expect("log"))
             .spawn()
             .expect("start");
-        let mut message = [0; 256];
-        let length = ready.recv(&mut message).expect("a message");
-        assert!(message[..length].starts_with(b"READY=1"));
-        Self { child, port, folder: folder.to_owned() }
+        Starting { member: Self { child, port, folder: folder.to_owned() }, ready }
     }
 
     /// Starts the program as a service manager does that passes a bound socket as descriptor 3; answers a connection to
@@ -88,10 +105,29 @@ impl Member {
         self.child.wait().expect("wait");
     }
 
+    fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// SIGSTOP: it lives, and does nothing.
+    pub fn freeze(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::STOP).expect("signal");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::CONT).expect("signal");
+    }
+
+    /// Waits until it ends by itself; answers whether it ended well, and what it said.
+    pub fn ended(mut self) -> (bool, String) {
+        let well = self.child.wait().expect("wait").success();
+        (well, std::fs::read_to_string(self.folder.join("log")).expect("log"))
+    }
+
     /// SIGTERM; answers whether it ended well.
     pub fn stop(mut self) -> bool {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).expect("signal");
         self.child.wait().expect("wait").success()
     }
 

@@ -1,0 +1,349 @@
+//! Clusters of real processes on loopback: killed, stopped, left behind, added and removed, while clients write.
+mod support;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use etcd_client::{Client, EventType, GetOptions, MemberAddOptions, PutOptions, WatchOptions};
+use support::{Member, Starting, folder, free_port};
+use tempfile::TempDir;
+
+/// Members that are started with one list.
+struct Cluster {
+    folders: Vec<TempDir>,
+    ports: Vec<(u16, u16)>,
+    members: Vec<Option<Member>>,
+}
+
+impl Cluster {
+    fn start(size: usize) -> Self {
+        let mut cluster = Self { folders: Vec::new(), ports: Vec::new(), members: Vec::new() };
+        for _ in 0..size {
+            cluster.add_place();
+        }
+        let starting: Vec<Starting> = (0..size).map(|at| cluster.spawn(at, size, "new")).collect();
+        cluster.members = starting.into_iter().map(|starting| Some(starting.ready())).collect();
+        cluster
+    }
+
+    fn add_place(&mut self) -> usize {
+        self.folders.push(folder());
+        self.ports.push((free_port(), free_port()));
+        self.members.push(None);
+        self.ports.len() - 1
+    }
+
+    fn peer_url(&self, at: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[at].1)
+    }
+
+    /// Starts a member that knows the first `size` places.
+    fn spawn(&self, at: usize, size: usize, state: &str) -> Starting {
+        let list: Vec<String> = (0..size).map(|other| format!("m{other}={}", self.peer_url(other))).collect();
+        let (name, list, port) = (format!("m{at}"), list.join(","), self.ports[at].0);
+        let peer_url = self.peer_url(at);
+        let flags = [
+            "--name",
+            &name,
+            "--initial-cluster",
+            &list,
+            "--initial-cluster-state",
+            state,
+            "--listen-peer-urls",
+            &peer_url,
+        ];
+        Member::spawn(self.folders[at].path(), port, &flags)
+    }
+
+    fn restart(&mut self, at: usize) {
+        self.members[at] = Some(self.spawn(at, self.ports.len(), "new").ready());
+    }
+
+    fn member(&self, at: usize) -> &Member {
+        self.members[at].as_ref().expect("a running member")
+    }
+
+    fn take(&mut self, at: usize) -> Member {
+        self.members[at].take().expect("a running member")
+    }
+
+    async fn client(&self, at: usize) -> Client {
+        Client::connect([format!("127.0.0.1:{}", self.ports[at].0)], None).await.expect("connect")
+    }
+
+    fn running(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|at| self.members[*at].is_some()).collect()
+    }
+
+    /// The place of the leader, once there is one that the member `asked` knows.
+    async fn leader(&self, asked: usize) -> usize {
+        let mut client = self.client(asked).await;
+        loop {
+            let leader = client.status().await.expect("status").leader();
+            for at in self.running() {
+                let own = self.client(at).await.status().await.expect("status");
+                if leader != 0 && own.header().expect("header").member_id() == leader {
+                    return at;
+                }
+            }
+            pause().await;
+        }
+    }
+
+    /// Waits until all running members have the same keys; answers their number.
+    async fn agree(&self) -> usize {
+        loop {
+            let mut hashes = HashSet::new();
+            for at in self.running() {
+                let answer = self.client(at).await.hash_kv(0).await.expect("hash");
+                hashes.insert((answer.hash(), answer.header().expect("header").revision()));
+            }
+            if hashes.len() == 1 {
+                let everything = GetOptions::new().with_all_keys().with_count_only();
+                let mut client = self.client(self.running()[0]).await;
+                return client.get("", Some(everything)).await.expect("count").count() as usize;
+            }
+            pause().await;
+        }
+    }
+}
+
+/// Between two looks at something that will happen.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// Writes different keys through one member after the other, until it is stopped; what was acknowledged is written down.
+fn write_on(
+    cluster: &Cluster,
+    acknowledged: &Arc<Mutex<Vec<String>>>,
+    stop: &Arc<AtomicBool>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let endpoints: Vec<String> = cluster.ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+    let writer = |writer: usize| {
+        let (endpoints, acknowledged, stop) = (endpoints.clone(), Arc::clone(acknowledged), Arc::clone(stop));
+        tokio::spawn(async move {
+            let mut n = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let endpoint = endpoints[(writer + n) % endpoints.len()].clone();
+                let Ok(mut client) = Client::connect([endpoint], None).await else { continue };
+                for _ in 0..50 {
+                    n += 1;
+                    let key = format!("w{writer}/{n}");
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let put = client.put(key.clone(), "v", None);
+                    match tokio::time::timeout(Duration::from_secs(8), put).await {
+                        Ok(Ok(_)) => acknowledged.lock().expect("list").push(key),
+                        _ => break,
+                    }
+                }
+            }
+        })
+    };
+    (0..4).map(writer).collect()
+}
+
+async fn more(acknowledged: &Arc<Mutex<Vec<String>>>, by: usize) {
+    let goal = acknowledged.lock().expect("list").len() + by;
+    while acknowledged.lock().expect("list").len() < goal {
+        pause().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_write_is_lost_while_leaders_are_killed_and_frozen() {
+    let mut cluster = Cluster::start(3);
+    let (acknowledged, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    let writers = write_on(&cluster, &acknowledged, &stop);
+    for _ in 0..3 {
+        more(&acknowledged, 200).await;
+        let leader = cluster.leader(0).await;
+        cluster.take(leader).kill();
+        more(&acknowledged, 200).await;
+        cluster.restart(leader);
+    }
+    for _ in 0..2 {
+        let leader = cluster.leader(0).await;
+        cluster.member(leader).freeze();
+        more(&acknowledged, 100).await;
+        cluster.member(leader).thaw();
+        more(&acknowledged, 100).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.expect("writer");
+    }
+    cluster.agree().await;
+    let everything = GetOptions::new().with_all_keys().with_keys_only();
+    let there = cluster.client(1).await.get("", Some(everything)).await.expect("get");
+    let there: HashSet<&[u8]> = there.kvs().iter().map(etcd_client::KeyValue::key).collect();
+    for key in acknowledged.lock().expect("list").iter() {
+        assert!(there.contains(key.as_bytes()), "{key} was acknowledged and is gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_frozen_answers_no_read_from_before() {
+    let cluster = Cluster::start(3);
+    cluster.client(0).await.put("k", "old", None).await.expect("put");
+    let leader = cluster.leader(0).await;
+    let mut through_leader = cluster.client(leader).await;
+    through_leader.get("k", None).await.expect("get");
+    cluster.member(leader).freeze();
+    let other = (leader + 1) % 3;
+    cluster.client(other).await.put("k", "new", None).await.expect("put");
+    let read = tokio::spawn(async move { through_leader.get("k", None).await });
+    cluster.member(leader).thaw();
+    // It may refuse, but it must not answer what is no longer so.
+    if let Ok(answer) = read.await.expect("read") {
+        assert_eq!(answer.kvs()[0].value(), b"new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_far_behind_catches_up_by_a_snapshot_and_its_watchers_miss_nothing() {
+    let mut cluster = Cluster::start(3);
+    let follower = (cluster.leader(0).await + 1) % 3;
+    let writer = (follower + 1) % 3;
+    cluster.client(writer).await.put("before", "v", None).await.expect("put");
+    cluster.agree().await;
+    // Frozen, not killed: its watchers must hear of everything that the snapshot brings.
+    let options = WatchOptions::new().with_prefix();
+    let mut watched = cluster.client(follower).await.watch("big", Some(options)).await.expect("watch");
+    cluster.member(follower).freeze();
+    let value = "x".repeat(1_000_000);
+    let mut client = cluster.client(writer).await;
+    for n in 0..60 {
+        client.put(format!("big{n:02}"), value.clone(), None).await.expect("put");
+    }
+    cluster.member(follower).thaw();
+    let mut seen = Vec::new();
+    while seen.len() < 60 {
+        let answer = watched.message().await.expect("events").expect("more events");
+        for event in answer.events() {
+            assert_eq!(event.event_type(), EventType::Put);
+            seen.push(String::from_utf8_lossy(event.kv().expect("pair").key()).into_owned());
+        }
+    }
+    assert_eq!(seen, (0..60).map(|n| format!("big{n:02}")).collect::<Vec<_>>());
+    assert_eq!(cluster.agree().await, 61);
+    // And once more from the disk.
+    cluster.take(follower).kill();
+    client.put("while it is away", "v", None).await.expect("put");
+    cluster.restart(follower);
+    assert_eq!(cluster.agree().await, 62);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_outlives_its_leader_as_long_as_it_is_kept_alive_through_any_member() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader(0).await;
+    let follower = (leader + 1) % 3;
+    let mut client = cluster.client(follower).await;
+    let lease = client.lease_grant(3, None).await.expect("grant").id();
+    client.put("kept", "v", Some(PutOptions::new().with_lease(lease))).await.expect("put");
+    let (mut keeper, mut answers) = client.lease_keep_alive(lease).await.expect("keep alive");
+    keeper.keep_alive().await.expect("ask");
+    assert_eq!(answers.message().await.expect("answer").expect("answer").ttl(), 3);
+    cluster.take(leader).kill();
+    for _ in 0..3 {
+        keeper.keep_alive().await.expect("ask");
+        assert_eq!(answers.message().await.expect("answer").expect("answer").ttl(), 3);
+        let left = client.lease_time_to_live(lease, None).await.expect("time to live").ttl();
+        assert!((0..=4).contains(&left), "{left} seconds left");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    assert_eq!(client.get("kept", None).await.expect("get").count(), 1);
+    // Nobody keeps it alive any more: it ends, although its first leader is gone.
+    while client.get("kept", None).await.expect("get").count() > 0 {
+        pause().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_asked_to_stop_hands_over_first() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader(0).await;
+    let other = (leader + 1) % 3;
+    let term = cluster.client(other).await.status().await.expect("status").raft_term();
+    assert!(cluster.take(leader).stop(), "a stop on request is no failure");
+    let mut client = cluster.client(other).await;
+    client.put("after", "v", None).await.expect("put");
+    let status = client.status().await.expect("status");
+    // One election that everybody wanted, not one that somebody's silence caused.
+    assert_eq!(status.raft_term(), term + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_grows_from_one_to_three_loses_a_disk_and_shrinks_again() {
+    let mut cluster = Cluster::start(1);
+    let mut client = cluster.client(0).await;
+    for n in 0..100 {
+        client.put(format!("k{n}"), "v", None).await.expect("put");
+    }
+    // A learner, promoted once it has caught up.
+    let at = cluster.add_place();
+    let learner = MemberAddOptions::new().with_is_learner();
+    let added = client.member_add([cluster.peer_url(at)], Some(learner)).await.expect("add");
+    let id = added.member().expect("member").id();
+    let early = client.member_promote(id).await.expect_err("it has not even started").to_string();
+    assert!(early.contains("can only promote a learner member which is in sync with leader"), "{early}");
+    let starting = cluster.spawn(at, 2, "existing");
+    while client.member_promote(id).await.is_err() {
+        pause().await;
+    }
+    cluster.members[at] = Some(starting.ready());
+    // A voter.
+    let at = cluster.add_place();
+    client.member_add([cluster.peer_url(at)], None).await.expect("add");
+    cluster.members[at] = Some(cluster.spawn(at, 3, "existing").ready());
+    assert_eq!(cluster.agree().await, 100);
+    let names: Vec<String> =
+        client.member_list().await.expect("list").members().iter().map(|m| m.name().to_owned()).collect();
+    assert_eq!(names.len(), 3);
+
+    // Its disk is lost: it does not begin again under its old id.
+    let lost = cluster.client(2).await.status().await.expect("status").header().expect("header").member_id();
+    cluster.take(2).kill();
+    std::fs::remove_dir_all(cluster.folders[2].path().join("data")).expect("lose the disk");
+    client.member_remove(lost).await.expect("remove");
+    client.member_add([cluster.peer_url(2)], None).await.expect("add");
+    cluster.members[2] = Some(cluster.spawn(2, 3, "existing").ready());
+    let found = cluster.client(2).await.status().await.expect("status").header().expect("header").member_id();
+    assert_ne!(found, lost);
+    assert_eq!(cluster.agree().await, 100);
+
+    // The leader is removed: it says so, ends, and does not start again.
+    let leader = cluster.leader(0).await;
+    let other = (leader + 1) % 3;
+    let id = cluster.client(leader).await.status().await.expect("status").leader();
+    cluster.client(other).await.member_remove(id).await.expect("remove");
+    let (well, said) = cluster.take(leader).ended();
+    assert!(!well && said.contains("was removed from its cluster"), "{said}");
+    let (well, said) = cluster.spawn(leader, 3, "existing").member.ended();
+    assert!(!well && said.contains("etcdctl member add"), "{said}");
+    cluster.client(other).await.put("after", "v", None).await.expect("put");
+    assert_eq!(cluster.agree().await, 101);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lost_its_disk_and_starts_as_new_is_told_what_to_do() {
+    let mut cluster = Cluster::start(3);
+    cluster.client(0).await.put("k", "v", None).await.expect("put");
+    cluster.agree().await;
+    cluster.take(1).kill();
+    std::fs::remove_dir_all(cluster.folders[1].path().join("data")).expect("lose the disk");
+    let (well, said) = cluster.spawn(1, 3, "new").member.ended();
+    assert!(
+        !well && said.contains("has already been bootstrapped") && said.contains("etcdctl member remove"),
+        "{said}"
+    );
+}
