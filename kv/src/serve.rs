@@ -217,6 +217,11 @@ async fn served(shared: &Shared, inputs: &Sender<Input>) {
     let (reply, answer) = oneshot::channel();
     let _ = inputs.send(Input::Read(reply));
     let _ = answer.await;
+    // From here on the cluster knows that this member has begun, and would not let it begin again without its data.
+    let told = || read(&shared.store).members().get(shared.member).is_some_and(|member| !member.name.is_empty());
+    while !told() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Why the member ends.

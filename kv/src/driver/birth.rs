@@ -22,6 +22,8 @@ pub enum Birth {
         member: u64,
         /// The cluster.
         cluster: u64,
+        /// Who belongs to it, as one of them says: enough to answer whoever sends the real state.
+        members: Vec<Member>,
     },
 }
 
@@ -83,7 +85,11 @@ impl Birth {
                 members.iter().cloned().for_each(|member| all.insert(Member { name: String::new(), ..member }));
                 store.found(cluster_id(members), all, FOUNDED_AT);
             }
-            Self::Join { cluster, .. } => store.found(*cluster, Members::default(), Applied::default()),
+            Self::Join { cluster, members, .. } => {
+                let mut all = Members::default();
+                members.iter().cloned().for_each(|member| all.insert(member));
+                store.found(*cluster, all, Applied::default());
+            }
         }
         store
     }

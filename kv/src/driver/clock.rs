@@ -97,11 +97,11 @@ impl Driver {
             if !self.alone() {
                 self.tick();
             }
+            self.introduce();
         }
         if self.clock.leases <= now {
             self.clock.leases = after(now, LEASE_CHECK.as_millis());
             self.end_leases(now);
-            self.introduce();
         }
         if self.clock.space <= now {
             self.clock.space = after(now, SPACE_CHECK.as_millis());

@@ -169,7 +169,11 @@ fn open_log(disk: &Arc<dyn Disk>, member: u64, applied: Applied) -> Result<(Wal,
 
 fn start_raft(member: u64, store: &Store, replay: Replay, timing: Timing) -> Result<RawNode<Log>, OpenError> {
     let applied = store.applied();
-    let conf = ConfState::from((store.members().ids(Vote::Voter), store.members().ids(Vote::Learner)));
+    let conf = match applied.index {
+        // Who joins votes for nobody and stands for nothing until the leader's snapshot says who does.
+        0 => ConfState::default(),
+        _ => ConfState::from((store.members().ids(Vote::Voter), store.members().ids(Vote::Learner))),
+    };
     let mut state = replay.state;
     state.commit = state.commit.max(applied.index);
     if state.term < applied.term {

@@ -116,6 +116,7 @@ pub fn start(
     let now = driver.shared.now();
     driver.turn(now, &mut *outlet)?;
     driver.introduce();
+    driver.turn(now, &mut *outlet)?;
     let Inputs { sender, receiver } = inputs;
     let runner =
         Runner { driver, outlet, receiver, inputs: sender.clone(), snapshot: Snapshot::Idle, shrinks: Vec::new() };

@@ -72,7 +72,8 @@ async fn join(config: &Config, dialer: &Dialer) -> Result<Birth, ServeError> {
                     known == own
                 });
                 if let Some(mine) = mine {
-                    return Ok(Birth::Join { member: mine.id, cluster: looked.cluster });
+                    let member = mine.id;
+                    return Ok(Birth::Join { member, cluster: looked.cluster, members: looked.members });
                 }
                 trouble = format!("the cluster at {} has no member with these addresses", urls.join(", "));
             }
