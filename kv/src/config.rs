@@ -35,6 +35,8 @@ pub struct Config {
 pub enum Asked {
     /// Serve.
     Serve(Box<Config>),
+    /// Begin with the data in this database file of etcd's, then end.
+    Import(Box<Config>, PathBuf),
     /// Print this and end.
     Print(String),
 }
@@ -121,6 +123,7 @@ impl Config {
     ) -> Result<Asked, ConfigError> {
         let mut values: Vec<Option<String>> = settings().map(|setting| variable(setting.variable)).collect();
         let mut parser = lexopt::Parser::from_args(args);
+        let mut verbs: Vec<std::ffi::OsString> = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| ConfigError(error.to_string()))? {
             match argument {
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Asked::Print(help())),
@@ -137,6 +140,7 @@ impl Config {
                     let value = parser.value().map_err(|error| ConfigError(error.to_string()))?;
                     values[at] = Some(value.to_string_lossy().into_owned());
                 }
+                lexopt::Arg::Value(verb) => verbs.push(verb),
                 other => return Err(ConfigError(other.unexpected().to_string())),
             }
         }
@@ -145,7 +149,12 @@ impl Config {
             let said = found.and_then(|(_, value)| value.clone()).filter(|value| !value.is_empty());
             said.unwrap_or_else(|| found.map_or("", |(setting, _)| setting.default).to_owned())
         };
-        Self::from_values(get).map(|config| Asked::Serve(Box::new(config)))
+        let config = Box::new(Self::from_values(get)?);
+        match verbs.as_slice() {
+            [] => Ok(Asked::Serve(config)),
+            [verb, file] if verb == "import" => Ok(Asked::Import(config, file.into())),
+            [verb, ..] => Err(ConfigError(format!("{}: import FILE was expected, or flags only", verb.display()))),
+        }
     }
 
     fn from_values(get: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
@@ -205,7 +214,10 @@ fn ip_and_port(flag: &str, url: &str) -> Result<SocketAddr, ConfigError> {
 }
 
 fn help() -> String {
-    let mut text = String::from("hull-kv: Hull's store, with etcd's v3 API\n\nUsage: hull-kv [--FLAG VALUE]...\n\n");
+    let mut text = String::from(
+        "hull-kv: Hull's store, with etcd's v3 API\n\nUsage: hull-kv [--FLAG VALUE]...\n       \
+         hull-kv import FILE [--FLAG VALUE]...   make a new data folder from an etcd's snapshot\n\n",
+    );
     for setting in settings() {
         text.push_str(&format!("  --{:<28} {}\n  {:<30} {}", setting.flag, setting.help, "", setting.variable));
         if !setting.default.is_empty() {

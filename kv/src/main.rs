@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use hull_kv::{
     config::{Asked, Config},
+    import::import,
     serve::serve,
 };
 
@@ -10,6 +11,18 @@ fn main() -> ExitCode {
     let asked = Config::parse(std::env::args_os().skip(1), |name| std::env::var(name).ok());
     let config = match asked {
         Ok(Asked::Serve(config)) => config,
+        Ok(Asked::Import(config, file)) => {
+            return match import(&config, &file) {
+                Ok(imported) => {
+                    println!("hull-kv: {imported}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("hull-kv: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Ok(Asked::Print(text)) => {
             println!("{text}");
             return ExitCode::SUCCESS;

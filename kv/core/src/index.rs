@@ -146,6 +146,13 @@ impl Index {
         self.keys.get(key).is_some_and(|steps| steps.as_slice().binary_search_by_key(&rev, |step| step.rev()).is_ok())
     }
 
+    /// Whether a change would be there after a compaction at `at` had removed all that it should.
+    pub(crate) fn outlives(&self, key: &[u8], rev: Revision, at: i64) -> bool {
+        let Some(steps) = self.keys.get(key) else { return false };
+        let found = steps.as_slice().binary_search_by_key(&rev, |step| step.rev());
+        found.is_ok_and(|found| Self::survives(steps.as_slice()[found], steps.newest(at), at))
+    }
+
     /// Whether a change is what a compaction at `at` would leave of its key (etcd's `Keep`).
     pub(crate) fn kept_at(&self, key: &[u8], rev: Revision, at: i64) -> bool {
         self.keys

@@ -20,8 +20,8 @@ use crate::{
 /// Leases in one part.
 const LEASES_A_PART: usize = 1024;
 
-/// Takes a snapshot part by part.
-#[derive(Debug)]
+/// Takes a snapshot part by part. A copy takes the same one again.
+#[derive(Debug, Clone)]
 pub struct SnapshotCursor {
     head: Option<SnapshotHead>,
     leases: std::vec::IntoIter<LeaseRecord>,

@@ -221,6 +221,11 @@ impl Store {
         if self.scrub_from.is_some() { Scrub::More } else { Scrub::Done }
     }
 
+    /// Whether a revision of a key outlives a compaction at `compacted`, whether or not that is through.
+    pub fn outlives(&self, key: &[u8], revision: Revision, compacted: i64) -> bool {
+        revision.main > compacted || self.index.outlives(key, revision, compacted)
+    }
+
     /// A record for a deletion.
     pub(crate) fn tombstone(rev: Revision) -> Record {
         Record {

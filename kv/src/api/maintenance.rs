@@ -1,5 +1,8 @@
 //! The Maintenance service: status, alarms, checksums, making files smaller.
-use std::{pin::Pin, sync::atomic::Ordering};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures_core::Stream;
 use hull_kv_core::{Response as Answer, Vote};
@@ -14,7 +17,7 @@ use hull_kv_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, SERVER_VERSION, kv::mismatch, refused};
+use super::{Api, SERVER_VERSION, backup, kv::mismatch, refused};
 use crate::lock::read;
 
 impl Api {
@@ -103,7 +106,7 @@ impl Maintenance for Api {
 
     async fn snapshot(&self, _request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
         self.permit_admin().await?;
-        Err(Status::unimplemented("a snapshot in etcd's database format is not written by this version yet"))
+        Ok(Response::new(backup::stream(Arc::clone(&self.shared))))
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {

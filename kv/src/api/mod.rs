@@ -1,5 +1,6 @@
 //! etcd's services over the store. gRPC, the JSON gateway and `/kv/<key>` all end in the methods here.
 mod auth;
+mod backup;
 mod client;
 mod cluster;
 mod election;

@@ -76,9 +76,14 @@ impl Birth {
         }
     }
 
-    /// The store that it begins with. First members that have not started have no name yet, as in etcd.
+    /// The store that it begins with.
     pub(super) fn store(&self) -> Store {
-        let mut store = Store::new();
+        self.store_with(Store::new())
+    }
+
+    /// The store that it begins with, with data from elsewhere. First members that have not started have no name yet, as
+    /// in etcd.
+    pub fn store_with(&self, mut store: Store) -> Store {
         match self {
             Self::Found { members, .. } => {
                 let mut all = Members::default();
