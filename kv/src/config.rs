@@ -1,9 +1,11 @@
 //! Flags and environment, under etcd's names wherever etcd has the setting.
 mod cluster;
+mod security;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 pub use cluster::{Cluster, State};
+pub use security::Security;
 
 use hull_kv_core::limits::MAX_TXN_OPS;
 
@@ -22,6 +24,8 @@ pub struct Config {
     pub advertise_client_urls: Vec<String>,
     /// What makes several members one cluster.
     pub cluster: Cluster,
+    /// TLS.
+    pub security: Security,
     /// `--max-txn-ops`
     pub max_txn_ops: usize,
     /// `--bcrypt-cost`
@@ -109,7 +113,7 @@ const SETTINGS: &[Setting] = &[
 
 /// Every setting.
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(cluster::SETTINGS)
+    SETTINGS.iter().chain(cluster::SETTINGS).chain(security::SETTINGS)
 }
 
 impl Config {
@@ -137,8 +141,8 @@ impl Config {
                 lexopt::Arg::Long(flag) => {
                     let at = settings().position(|setting| setting.flag == flag);
                     let at = at.ok_or_else(|| ConfigError(format!("unknown flag --{flag}")))?;
-                    let value = parser.value().map_err(|error| ConfigError(error.to_string()))?;
-                    values[at] = Some(value.to_string_lossy().into_owned());
+                    let flag_name = settings().nth(at).map_or("", |setting| setting.flag);
+                    values[at] = Some(value_of(&mut parser, flag_name)?);
                 }
                 lexopt::Arg::Value(verb) => verbs.push(verb),
                 other => return Err(ConfigError(other.unexpected().to_string())),
@@ -161,7 +165,7 @@ impl Config {
         let name = get("name");
         let data_dir = Some(get("data-dir")).filter(|dir| !dir.is_empty()).unwrap_or_else(|| format!("{name}.hull"));
         let mut listen = split(&get("listen-client-urls"))
-            .map(|url| ip_and_port("listen-client-urls", &url).map(Address::Tcp))
+            .map(|url| listen_address("listen-client-urls", &url))
             .collect::<Result<Vec<_>, _>>()?;
         let mut advertise: Vec<String> = split(&get("advertise-client-urls")).collect();
         if advertise.is_empty() {
@@ -179,6 +183,7 @@ impl Config {
             listen,
             advertise_client_urls: advertise,
             cluster,
+            security: Security::from_values(&get)?,
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
             })?,
@@ -186,6 +191,16 @@ impl Config {
             token_ttl_ms: number(&get, "auth-token-ttl", 1..=u64::from(u32::MAX))? * 1000,
         })
     }
+}
+
+/// The value behind a flag; a switch may stand alone.
+fn value_of(parser: &mut lexopt::Parser, flag: &str) -> Result<String, ConfigError> {
+    let value = match parser.optional_value() {
+        Some(value) => value,
+        None if security::SWITCHES.contains(&flag) => return Ok("true".into()),
+        None => parser.value().map_err(|error| ConfigError(error.to_string()))?,
+    };
+    Ok(value.to_string_lossy().into_owned())
 }
 
 /// A setting that is a whole number within limits.
@@ -201,16 +216,17 @@ fn split(list: &str) -> impl Iterator<Item = String> {
     list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect::<Vec<_>>().into_iter()
 }
 
-/// `http://ip:port`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
-fn ip_and_port(flag: &str, url: &str) -> Result<SocketAddr, ConfigError> {
-    let wrong = |why: &str| ConfigError(format!("--{flag} {url}: {why}"));
-    if url.starts_with("https://") {
-        return Err(wrong("TLS is not in this version; use http:// on a loopback or otherwise trusted address"));
-    }
-    let rest = url.strip_prefix("http://").ok_or_else(|| wrong("http://ip:port was expected"))?;
+/// `http://ip:port` or `https://ip:port`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
+fn listen_address(flag: &str, url: &str) -> Result<Address, ConfigError> {
+    let wrong = || ConfigError(format!("--{flag} {url}: http://ip:port was expected; names are not looked up"));
+    let (kind, rest): (fn(SocketAddr) -> Address, &str) = match url.split_once("://") {
+        Some(("http", rest)) => (Address::Tcp, rest),
+        Some(("https", rest)) => (Address::Tls, rest),
+        _ => return Err(wrong()),
+    };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let rest = rest.strip_prefix("localhost:").map_or_else(|| rest.to_owned(), |port| format!("127.0.0.1:{port}"));
-    rest.parse::<SocketAddr>().map_err(|_| wrong("http://ip:port was expected; names are not looked up"))
+    rest.parse().map(kind).map_err(|_| wrong())
 }
 
 fn help() -> String {

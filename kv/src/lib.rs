@@ -14,4 +14,5 @@ pub mod peer;
 pub mod serve;
 pub mod shared;
 pub mod snapfile;
+pub mod tls;
 pub mod wal;

@@ -21,10 +21,11 @@ use crate::{
         Driver, Identity, OpenError, REMOVED, Start,
         thread::{self, Ended, Input, Inputs},
     },
-    http::{ListenError, Listener, Passed, bind_tcp},
+    http::{Address, ListenError, Listener, Passed, bind_tcp},
     lock::{read, write},
     peer::{Dialer, Incoming, Local, Network, PeerListener},
     shared::Shared,
+    tls::{Tls, TlsError, TlsFiles, not_set_up},
 };
 
 /// Why a member stopped or did not start.
@@ -34,6 +35,8 @@ pub enum ServeError {
     Open(OpenError),
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// Certificates.
+    Tls(TlsError),
     /// An address that is none.
     Address(ConfigError),
     /// The member cannot become one of its cluster.
@@ -57,6 +60,7 @@ impl fmt::Display for ServeError {
             Self::Open(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Address(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
             Self::Join(why) => f.write_str(why),
             Self::Removed => f.write_str(REMOVED),
             Self::Forgetful => f.write_str(
@@ -96,7 +100,11 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
-    let dialer = Dialer::default();
+    let load = |files: &Option<TlsFiles>, protocols: &[&str]| {
+        files.clone().map(|files| Tls::load(files, protocols).map(Arc::new)).transpose().map_err(ServeError::Tls)
+    };
+    let client_tls = load(&config.security.clients, &["h2", "http/1.1"])?;
+    let dialer = Dialer { tls: load(&config.security.peers, &[])? };
     let birth = join::birth(config, &*disk, &dialer).await?;
     let start = Start {
         identity: Identity { name: config.name.clone(), client_urls: config.advertise_client_urls.clone() },
@@ -117,7 +125,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         PeerDoor { server: Arc::new(PeerListener::new(local, disk, incoming)), has_company: network.has_company() };
     door.open(config, &driver).await?;
     let mut passed = Passed::from_environment();
-    let bind = |address| Listener::bind(address, &mut passed);
+    let bind = |address| Listener::bind(address, &mut passed, client_tls.as_ref());
     let listeners = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>();
     let listeners = listeners.map_err(ServeError::Listen)?;
     let (stopped, mut log_stopped) = oneshot::channel();
@@ -186,8 +194,17 @@ impl PeerDoor {
 
     fn listen(&self, cluster: &Cluster) -> Result<(), ServeError> {
         for address in cluster.listen_addresses().map_err(ServeError::Address)? {
-            let listener = bind_tcp(address).map_err(ServeError::Listen)?;
-            tokio::spawn(Arc::clone(&self.server).serve(listener));
+            let tls = self.server.local.dialer.tls.clone();
+            let (socket, tls) = match (&address, tls) {
+                (Address::Tcp(socket), _) => (*socket, None),
+                (Address::Tls(socket), Some(tls)) => (*socket, Some(tls)),
+                (Address::Tls(_) | Address::Unix(_), _) => {
+                    let why = not_set_up("--peer-cert-file and --peer-key-file");
+                    return Err(ServeError::Listen(ListenError::new(address, why)));
+                }
+            };
+            let listener = bind_tcp(socket).map_err(ServeError::Listen)?;
+            tokio::spawn(Arc::clone(&self.server).serve(listener, tls));
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! The settings that make several members one cluster.
-use std::net::SocketAddr;
-
-use super::{ConfigError, Setting, ip_and_port, split};
-use crate::driver::Timing;
+use super::{ConfigError, Setting, listen_address, split};
+use crate::{driver::Timing, http::Address};
 
 /// How the members find each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +8,7 @@ pub struct Cluster {
     /// `--initial-advertise-peer-urls`
     pub peer_urls: Vec<String>,
     /// `--listen-peer-urls`; `None`: where `peer_urls` say, once there is another member.
-    pub listen: Option<Vec<SocketAddr>>,
+    pub listen: Option<Vec<Address>>,
     /// `--initial-cluster`: names and their addresses, this member among them.
     pub first: Vec<(String, Vec<String>)>,
     /// `--initial-cluster-state`
@@ -106,7 +104,7 @@ impl Cluster {
         let listen = Some(listen).filter(|urls| !urls.is_empty());
         Ok(Self {
             listen: listen
-                .map(|urls| split(&urls).map(|url| ip_and_port("listen-peer-urls", &url)).collect())
+                .map(|urls| split(&urls).map(|url| listen_address("listen-peer-urls", &url)).collect())
                 .transpose()?,
             state: match get("initial-cluster-state").as_str() {
                 "new" => State::New,
@@ -126,10 +124,10 @@ impl Cluster {
     ///
     /// # Errors
     /// The advertised address is a name, so `--listen-peer-urls` must say it.
-    pub fn listen_addresses(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+    pub fn listen_addresses(&self) -> Result<Vec<Address>, ConfigError> {
         match &self.listen {
             Some(addresses) => Ok(addresses.clone()),
-            None => self.peer_urls.iter().map(|url| ip_and_port("listen-peer-urls", url)).collect(),
+            None => self.peer_urls.iter().map(|url| listen_address("listen-peer-urls", url)).collect(),
         }
     }
 }

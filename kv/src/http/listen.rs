@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use hyper::service::service_fn;
@@ -16,13 +17,21 @@ use tokio::{
     net::{TcpListener, UnixListener},
 };
 
-use crate::api::Api;
+use crate::{
+    api::Api,
+    tls::{Tls, not_set_up},
+};
+
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A TCP address.
     Tcp(SocketAddr),
+    /// A TCP address where TLS is spoken.
+    Tls(SocketAddr),
     /// A unix socket, open to everyone on the node (mode 0666).
     Unix(PathBuf),
 }
@@ -31,6 +40,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Tls(address) => write!(f, "https://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -41,6 +51,13 @@ impl fmt::Display for Address {
 pub struct ListenError {
     address: Address,
     source: io::Error,
+}
+
+impl ListenError {
+    /// Why `address` cannot be listened on.
+    pub(crate) fn new(address: Address, source: io::Error) -> Self {
+        Self { address, source }
+    }
 }
 
 impl fmt::Display for ListenError {
@@ -63,6 +80,8 @@ impl std::error::Error for ListenError {}
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
+    /// TLS over TCP.
+    Tls(TcpListener, Arc<Tls>),
     /// Unix.
     Unix(UnixListener),
 }
@@ -73,9 +92,13 @@ impl Listener {
     ///
     /// # Errors
     /// Names the address and the operating system's reason.
-    pub fn bind(address: &Address, passed: &mut Passed) -> Result<Self, ListenError> {
+    pub fn bind(address: &Address, passed: &mut Passed, tls: Option<&Arc<Tls>>) -> Result<Self, ListenError> {
         let opened = match address {
             Address::Tcp(socket) => return bind_tcp(*socket).map(Self::Tcp),
+            Address::Tls(socket) => match tls {
+                Some(tls) => return bind_tcp(*socket).map(|listener| Self::Tls(listener, Arc::clone(tls))),
+                None => Err(not_set_up("--cert-file and --key-file")),
+            },
             Address::Unix(path) => match passed.take(path) {
                 Some(listener) => {
                     listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)).map(Self::Unix)
@@ -95,6 +118,21 @@ impl Listener {
                         // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
                         let _ = stream.set_nodelay(true);
                         tokio::spawn(connection(stream, api.clone()));
+                    }
+                    Err(error) => pause(&error).await,
+                }
+            },
+            Self::Tls(listener, tls) => loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let _ = stream.set_nodelay(true);
+                        let (accepting, api) = (tls.acceptor().accept(stream), api.clone());
+                        tokio::spawn(async move {
+                            // Whoever has no good certificate learns so from the handshake.
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, accepting).await {
+                                connection(stream, api).await;
+                            }
+                        });
                     }
                     Err(error) => pause(&error).await,
                 }

@@ -24,6 +24,7 @@ use crate::{
     driver::thread::Input,
     limits::PEER_INBOX_BYTES,
     lock::{lock, read},
+    tls::Tls,
 };
 
 /// The connections that other members opened, so that one that is removed can be shown out.
@@ -80,15 +81,23 @@ impl PeerListener {
     }
 
     /// Serves connections until the task is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    let server = Arc::clone(&self);
+                    let (server, tls) = (Arc::clone(&self), tls.clone());
                     tokio::spawn(async move {
+                        let stream: Box<dyn Stream> = match tls {
+                            None => Box::new(stream),
+                            Some(tls) => match timeout(PATIENCE, tls.acceptor().accept(stream)).await {
+                                Ok(Ok(stream)) => Box::new(stream),
+                                // Whoever has no good certificate learns so from the handshake.
+                                _ => return,
+                            },
+                        };
                         // A connection that breaks is opened again by the other end.
-                        let _ = server.greet(Box::new(stream)).await;
+                        let _ = server.greet(stream).await;
                     });
                 }
                 // Out of descriptors, most likely: others must close first.

@@ -1,8 +1,9 @@
 //! One connection between members: opening it, and frames in and out.
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use hull_kv_proto::hullpb::{Hello, Welcome, hello::Channel};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
     net::TcpStream,
@@ -10,6 +11,7 @@ use tokio::{
 };
 
 use super::{FRAME_HEADER, Frame, NoFrame};
+use crate::tls::{Tls, not_set_up};
 
 /// How long opening a connection, or the first answer on it, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -24,7 +26,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// How connections to other members are opened.
 #[derive(Debug, Clone, Default)]
-pub struct Dialer {}
+pub struct Dialer {
+    /// For addresses that start with `https://`.
+    pub tls: Option<Arc<Tls>>,
+}
 
 impl Dialer {
     /// Connects to the first of `urls` that answers.
@@ -44,11 +49,24 @@ impl Dialer {
     }
 
     async fn connect_one(&self, url: &str) -> io::Result<Box<dyn Stream>> {
-        let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "http://host:port was expected");
-        let host = url.strip_prefix("http://").ok_or_else(wrong)?;
-        let stream = TcpStream::connect(host.trim_end_matches('/')).await?;
+        let wrong =
+            || io::Error::new(io::ErrorKind::InvalidInput, "http://host:port or https://host:port was expected");
+        let (scheme, host) = url.split_once("://").ok_or_else(wrong)?;
+        let host = host.trim_end_matches('/');
+        let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(stream))
+        match scheme {
+            "http" => Ok(Box::new(stream)),
+            "https" => {
+                let connector = self.tls.as_ref().and_then(|tls| tls.connector());
+                let connector =
+                    connector.ok_or_else(|| not_set_up("--peer-cert-file, --peer-key-file, --peer-trusted-ca-file"))?;
+                let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+                let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+                Ok(Box::new(connector.connect(name, stream).await?))
+            }
+            _ => Err(wrong()),
+        }
     }
 
     /// Connects and says hello.

@@ -1,0 +1,181 @@
+//! TLS with certificates on both ends, for clients and between members, and certificates that are renewed.
+mod support;
+
+use std::{path::Path, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use support::{Member, folder, free_port};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// An authority whose certificate is in `ca.pem` of its folder.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(folder: &Path) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("key");
+        let certificate = params.self_signed(&key).expect("sign");
+        std::fs::write(folder.join("ca.pem"), certificate.pem()).expect("write");
+        Self { issuer: Issuer::new(params, key) }
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`, good for 127.0.0.1 and both directions.
+    fn sign(&self, folder: &Path, name: &str) {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("params");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("sign");
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).expect("write");
+        std::fs::write(folder.join(format!("{name}.pem")), certificate.pem()).expect("write");
+    }
+}
+
+fn certificate(folder: &Path, name: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(folder.join(format!("{name}.pem"))).expect("certificate")
+}
+
+/// Asks for the version as client `name`, if any; answers the answer's head and the member's certificate.
+async fn ask(
+    folder: &Path,
+    port: u16,
+    name: Option<&str>,
+) -> Result<(String, CertificateDer<'static>), std::io::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(folder, "ca")).expect("root");
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match name {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}.key"))).expect("key");
+            builder.with_client_auth_cert(vec![certificate(folder, name)], key).expect("certificate")
+        }
+    };
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let host = ServerName::try_from("127.0.0.1").expect("name");
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(host, stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned();
+    stream.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok((String::from_utf8_lossy(&answer).into_owned(), shown))
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+#[tokio::test]
+async fn clients_need_a_certificate_of_the_authority_and_renewed_files_count_at_once() {
+    let folder = folder();
+    let files = folder.path();
+    let authority = Authority::new(files);
+    authority.sign(files, "server");
+    authority.sign(files, "client");
+    let port = free_port();
+    let flags = [
+        "--listen-client-urls",
+        &format!("https://127.0.0.1:{port}"),
+        "--cert-file",
+        &path(files, "server.pem"),
+        "--key-file",
+        &path(files, "server.key"),
+        "--trusted-ca-file",
+        &path(files, "ca.pem"),
+        "--client-cert-auth",
+    ];
+    let _member = Member::spawn(files, port, &flags).ready();
+    let (answer, shown) = ask(files, port, Some("client")).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(shown, certificate(files, "server"));
+    assert!(ask(files, port, None).await.is_err(), "a client without a certificate was served");
+
+    // A stranger's certificate, good in itself, is not believed.
+    let elsewhere = support::folder();
+    Authority::new(elsewhere.path()).sign(elsewhere.path(), "client");
+    std::fs::copy(files.join("ca.pem"), elsewhere.path().join("ca.pem")).expect("copy");
+    assert!(ask(elsewhere.path(), port, Some("client")).await.is_err(), "a stranger was served");
+
+    authority.sign(files, "server");
+    let (_, shown) = ask(files, port, Some("client")).await.expect("an answer");
+    assert_eq!(shown, certificate(files, "server"), "the renewed certificate is not used");
+    // Half of a renewal: the old ones are used on.
+    std::fs::write(files.join("server.key"), "no key").expect("write");
+    assert!(ask(files, port, Some("client")).await.is_ok());
+}
+
+#[tokio::test]
+async fn members_talk_only_to_members_with_a_certificate_of_their_authority() {
+    let folders = [folder(), folder(), folder()];
+    let authority_folder = folder();
+    let files = authority_folder.path();
+    let authority = Authority::new(files);
+    authority.sign(files, "peer");
+    let peers: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let list: Vec<String> =
+        peers.iter().enumerate().map(|(at, port)| format!("m{at}=https://127.0.0.1:{port}")).collect();
+    let spawn = |at: usize, files: &Path| {
+        let flags = [
+            "--name",
+            &format!("m{at}"),
+            "--initial-cluster",
+            &list.join(","),
+            "--peer-cert-file",
+            &path(files, "peer.pem"),
+            "--peer-key-file",
+            &path(files, "peer.key"),
+            "--peer-trusted-ca-file",
+            &path(files, "ca.pem"),
+            "--peer-client-cert-auth",
+        ];
+        Member::spawn(folders[at].path(), free_port(), &flags)
+    };
+    // One with certificates of another authority gets no answer from the other two.
+    let stranger_folder = folder();
+    Authority::new(stranger_folder.path()).sign(stranger_folder.path(), "peer");
+    let stranger = spawn(2, stranger_folder.path());
+    let (first, second) = (spawn(0, files), spawn(1, files));
+    let (first, second) = (first.ready(), second.ready());
+    let (head, _) = first.http("PUT", "/kv/k", "v");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (head, _) = stranger.member.http("GET", "/readyz", "");
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    stranger.member.kill();
+    let third = spawn(2, files).ready();
+    assert_eq!(third.http("GET", "/kv/k", "").1, "v");
+    drop(second);
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let folder = folder();
+    let run = |flags: &[&str]| {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_hull-kv"))
+            .args(["--data-dir".as_ref(), folder.path().join("data").as_os_str()])
+            .args(flags)
+            .output()
+            .expect("run");
+        assert!(!program.status.success());
+        String::from_utf8(program.stderr).expect("text")
+    };
+    assert!(run(&["--cert-file", "a.pem"]).contains("--cert-file and --key-file belong together"));
+    assert!(run(&["--cert-file", "/no/such.pem", "--key-file", "k"]).contains("use /no/such.pem for TLS"));
+    let flags = ["--cert-file", "c", "--key-file", "k", "--client-cert-auth"];
+    assert!(run(&flags).contains("--trusted-ca-file must say"));
+    assert!(run(&["--listen-client-urls", "https://127.0.0.1:1"]).contains("--cert-file and --key-file"));
+}
