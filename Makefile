@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long check bench bench-kv clean
+.PHONY: help setup kernel programs image release run test test-long check bench bench-kv sim clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: image ## measure boot and swap, and write docs/benchmarks.md
 
 bench-kv: setup ## measure the store beside etcd, and write docs/benchmarks-kv.md
 	@kv/bench.sh
+
+sim: ## simulate clusters of the store under faults: make sim SECONDS=600
+	@cargo run --locked --quiet --release -p hull-kv-sim -- --seconds $(or $(SECONDS),60)
 
 clean: ## remove what was built here (the kernel cache stays)
 	@cargo clean --quiet && rm -rf $(OUT)

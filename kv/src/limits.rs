@@ -51,12 +51,8 @@ pub const WATCH_PROGRESS: Duration = Duration::from_secs(600);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Applied entries (bytes) that every member of a cluster keeps in memory, so that a member that lags a little behind
-/// needs no snapshot.
+/// needs no snapshot. A leader keeps eight times that for a member that is up; beyond, the member gets a snapshot.
 pub const CATCH_UP_BYTES: usize = 4 * 1024 * 1024;
-
-/// Applied entries (bytes) that a leader keeps for a member that is up and lags behind, at most: beyond, that member gets
-/// a snapshot.
-pub const CATCH_UP_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 
 /// Entries (bytes) in one message to a follower. Smaller than etcd's limit: a message must not hold up a heartbeat.
 pub const APPEND_BYTES: u64 = 512 * 1024;

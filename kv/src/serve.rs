@@ -22,6 +22,7 @@ use crate::{
         thread::{self, Ended, Input, Inputs},
     },
     http::{Address, ListenError, Listener, Passed, bind_tcp},
+    limits::CATCH_UP_BYTES,
     lock::{read, write},
     peer::{Dialer, Incoming, Local, Network, PeerListener},
     shared::Shared,
@@ -111,8 +112,15 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         birth,
         timing: config.cluster.timing,
         life: join::life(),
+        catch_up_bytes: CATCH_UP_BYTES,
     };
     let driver = Driver::open(Arc::clone(&disk), start).map_err(ServeError::Open)?;
+    if driver.cut_bytes() > 0 {
+        eprintln!(
+            "hull-kv: cut {} bytes of an unfinished write off the log; nothing acknowledged was in them",
+            driver.cut_bytes()
+        );
+    }
     let shared = Arc::clone(driver.shared());
     let logins = Logins { bcrypt_cost: config.bcrypt_cost, tokens: TokenKind::Simple };
     write(&shared.store).set_token_ttl(config.token_ttl_ms);

@@ -22,6 +22,7 @@ fn alone() -> Start {
         birth: Birth::found(&first, "test", "one").expect("is among them"),
         timing: Timing::default(),
         life: 1,
+        catch_up_bytes: 0,
     }
 }
 

@@ -11,7 +11,7 @@ use raft::{
 
 use super::{Driver, Fate, Outlet, propose::conf_change};
 use crate::{
-    limits::{APPLY_UNDER_LOCK, CATCH_UP_BYTES, CATCH_UP_LIMIT_BYTES},
+    limits::APPLY_UNDER_LOCK,
     lock::{read, write},
 };
 
@@ -54,7 +54,7 @@ impl Driver {
             let progress = self.raft.raft.prs().iter().filter(|(_, progress)| progress.recent_active);
             needed = progress.map(|(_, p)| p.matched.max(p.pending_snapshot) + 1).min().unwrap_or(u64::MAX);
         }
-        self.raft.mut_store().forget(needed, CATCH_UP_BYTES, CATCH_UP_LIMIT_BYTES);
+        self.raft.mut_store().forget(needed, self.catch_up_bytes, 8 * self.catch_up_bytes);
     }
 
     /// The members are others now: raft, the network and this member itself follow.

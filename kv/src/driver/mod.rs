@@ -99,6 +99,8 @@ pub struct Driver {
     identity: Identity,
     /// The leader's snapshot that raft is about to take.
     arrived: Option<Arrived>,
+    cut_bytes: u64,
+    catch_up_bytes: usize,
     since_snapshot: u64,
     snapshot_bytes: u64,
 }
@@ -262,6 +264,11 @@ impl Driver {
     /// The term, the leader as this member sees it (0: none), and how far the log is committed.
     pub fn standing(&self) -> (u64, u64, u64) {
         (self.raft.raft.term, self.raft.raft.leader_id, self.raft.raft.raft_log.committed)
+    }
+
+    /// Bytes of an unfinished write that were cut off the log at the start; nothing acknowledged was in them.
+    pub fn cut_bytes(&self) -> u64 {
+        self.cut_bytes
     }
 
     /// Shared state.

@@ -41,6 +41,8 @@ pub struct Start {
     /// A number that no earlier life of this member used, nor any within a million of it: the milliseconds since 1970,
     /// times a million, for one.
     pub life: u64,
+    /// Applied entries (bytes) that are kept in memory for members that lag a little behind.
+    pub catch_up_bytes: usize,
 }
 
 /// What a member says that was removed.
@@ -104,6 +106,7 @@ impl Driver {
             return Err(OpenError::Removed);
         }
         let (wal, replay) = open_log(&disk, member, applied)?;
+        let cut_bytes = replay.cut;
         let raft = start_raft(member, &read(&shared.store), replay, start.timing)?;
         let space = Space::new(&*disk);
         let since_snapshot = wal.bytes();
@@ -121,6 +124,8 @@ impl Driver {
             space,
             identity: start.identity,
             arrived: None,
+            cut_bytes,
+            catch_up_bytes: start.catch_up_bytes,
             since_snapshot,
             snapshot_bytes,
         })
@@ -158,12 +163,6 @@ fn open_log(disk: &Arc<dyn Disk>, member: u64, applied: Applied) -> Result<(Wal,
         }
         None => return Err(OpenError::Incomplete("there is a snapshot but no log".into())),
     };
-    if replay.cut > 0 {
-        eprintln!(
-            "hull-kv: cut {} bytes of an unfinished write off the log; nothing acknowledged was in them",
-            replay.cut
-        );
-    }
     Ok((wal, replay))
 }
 

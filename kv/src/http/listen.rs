@@ -126,10 +126,10 @@ impl Listener {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
-                        let (accepting, api) = (tls.acceptor().accept(stream), api.clone());
+                        let (tls, api) = (Arc::clone(&tls), api.clone());
                         tokio::spawn(async move {
                             // Whoever has no good certificate learns so from the handshake.
-                            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, accepting).await {
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                                 connection(stream, api).await;
                             }
                         });

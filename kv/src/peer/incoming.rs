@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Frame, Local, Word,
-    link::{Link, PATIENCE, Stream},
+    link::{Link, PATIENCE},
     snapshot,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     driver::thread::Input,
     limits::PEER_INBOX_BYTES,
     lock::{lock, read},
-    tls::Tls,
+    tls::{Secure, Tls},
 };
 
 /// The connections that other members opened, so that one that is removed can be shown out.
@@ -88,10 +88,10 @@ impl PeerListener {
                     let _ = stream.set_nodelay(true);
                     let (server, tls) = (Arc::clone(&self), tls.clone());
                     tokio::spawn(async move {
-                        let stream: Box<dyn Stream> = match tls {
+                        let stream: Secure = match tls {
                             None => Box::new(stream),
-                            Some(tls) => match timeout(PATIENCE, tls.acceptor().accept(stream)).await {
-                                Ok(Ok(stream)) => Box::new(stream),
+                            Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
+                                Ok(Ok(stream)) => stream,
                                 // Whoever has no good certificate learns so from the handshake.
                                 _ => return,
                             },
@@ -109,7 +109,7 @@ impl PeerListener {
         }
     }
 
-    async fn greet(self: Arc<Self>, stream: Box<dyn Stream>) -> io::Result<()> {
+    async fn greet(self: Arc<Self>, stream: Secure) -> io::Result<()> {
         let mut link = Link::new(stream);
         let first = timeout(PATIENCE, link.read()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let Some(Frame::Hello(hello)) = first else { return Err(io::ErrorKind::InvalidData.into()) };

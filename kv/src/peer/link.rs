@@ -3,15 +3,14 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use hull_kv_proto::hullpb::{Hello, Welcome, hello::Channel};
-use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
     net::TcpStream,
     time::timeout,
 };
 
 use super::{FRAME_HEADER, Frame, NoFrame};
-use crate::tls::{Tls, not_set_up};
+use crate::tls::{Secure, Tls, not_set_up};
 
 /// How long opening a connection, or the first answer on it, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,10 +18,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const STALLED: Duration = Duration::from_secs(10);
 /// What an incoming connection reads at once (bytes).
 const READ_BYTES: usize = 64 * 1024;
-
-/// Anything that bytes go through.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// How connections to other members are opened.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +31,7 @@ impl Dialer {
     ///
     /// # Errors
     /// The last one's refusal, with its address.
-    async fn connect(&self, urls: &[String]) -> io::Result<Box<dyn Stream>> {
+    async fn connect(&self, urls: &[String]) -> io::Result<Secure> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the member has no peer address");
         for url in urls {
             match timeout(PATIENCE, self.connect_one(url)).await {
@@ -48,7 +43,7 @@ impl Dialer {
         Err(last)
     }
 
-    async fn connect_one(&self, url: &str) -> io::Result<Box<dyn Stream>> {
+    async fn connect_one(&self, url: &str) -> io::Result<Secure> {
         let wrong =
             || io::Error::new(io::ErrorKind::InvalidInput, "http://host:port or https://host:port was expected");
         let (scheme, host) = url.split_once("://").ok_or_else(wrong)?;
@@ -58,12 +53,10 @@ impl Dialer {
         match scheme {
             "http" => Ok(Box::new(stream)),
             "https" => {
-                let connector = self.tls.as_ref().and_then(|tls| tls.connector());
-                let connector =
-                    connector.ok_or_else(|| not_set_up("--peer-cert-file, --peer-key-file, --peer-trusted-ca-file"))?;
+                let needed = "--peer-cert-file, --peer-key-file and --peer-trusted-ca-file";
+                let tls = self.tls.as_ref().ok_or_else(|| not_set_up(needed))?;
                 let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-                let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-                Ok(Box::new(connector.connect(name, stream).await?))
+                tls.connect(name, stream).await
             }
             _ => Err(wrong()),
         }
@@ -96,13 +89,13 @@ pub(super) fn hello(channel: Channel, cluster_id: u64, from: u64, to: u64) -> He
 
 /// The reading end.
 pub(super) struct Reading {
-    stream: ReadHalf<Box<dyn Stream>>,
+    stream: ReadHalf<Secure>,
     buffer: BytesMut,
 }
 
 /// The writing end.
 pub(super) struct Writing {
-    stream: WriteHalf<Box<dyn Stream>>,
+    stream: WriteHalf<Secure>,
     buffer: Vec<u8>,
 }
 
@@ -113,7 +106,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(stream: Box<dyn Stream>) -> Self {
+    pub(super) fn new(stream: Secure) -> Self {
         let (read, write) = tokio::io::split(stream);
         Self {
             reading: Reading { stream: read, buffer: BytesMut::new() },

@@ -1,8 +1,8 @@
-//! TLS for clients and members: certificates from files that are read anew when they change, so that renewing them needs
-//! no restart. TLS 1.3 only.
+//! TLS by rustls: certificates from files that are read anew when they change, so that renewing them needs no restart.
+//! TLS 1.3 only.
 use std::{
     fmt, fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::SystemTime,
 };
@@ -10,50 +10,15 @@ use std::{
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
     version::TLS13,
 };
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::{ClientAuth, Secure, TlsError, TlsFiles, not_set_up};
 use crate::lock::lock;
-
-/// Whether whoever connects must show a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// It must, and one that the trusted authorities signed.
-    Required,
-    /// It need not.
-    None,
-}
-
-/// The files of one purpose (clients, or other members).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// This end's certificate and what leads to its authority (PEM).
-    pub cert: PathBuf,
-    /// Its private key (PEM).
-    pub key: PathBuf,
-    /// Authorities whose certificates are believed (PEM).
-    pub trusted: Option<PathBuf>,
-    /// Whether the other end must show one.
-    pub client_auth: ClientAuth,
-}
-
-/// Why certificates cannot be used.
-#[derive(Debug)]
-pub struct TlsError {
-    file: PathBuf,
-    why: String,
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "use {} for TLS: {}", self.file.display(), self.why)
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 fn error(file: &Path, why: impl fmt::Display) -> TlsError {
     TlsError { file: file.to_owned(), why: why.to_string() }
@@ -88,14 +53,23 @@ impl Tls {
         Ok(Self { files, protocols, loaded: Mutex::new(loaded) })
     }
 
-    /// Takes connections with the certificates as they are in the files now.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current().server))
+    /// Agrees on TLS with whoever connected, with the certificates as they are in the files now.
+    ///
+    /// # Errors
+    /// The other end has no good certificate, or speaks something else.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Secure> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.current().server));
+        Ok(Box::new(acceptor.accept(stream).await?))
     }
 
-    /// Opens connections with the certificates as they are in the files now. `None`: no authority is trusted.
-    pub fn connector(&self) -> Option<TlsConnector> {
-        self.current().client.clone().map(TlsConnector::from)
+    /// Agrees on TLS with the member at `host`.
+    ///
+    /// # Errors
+    /// Its certificate is not good for that host, or no authority is trusted.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Secure> {
+        let client = self.current().client.clone().ok_or_else(|| not_set_up("--peer-trusted-ca-file"))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Box::new(TlsConnector::from(client).connect(name, stream).await?))
     }
 
     /// Files that are being replaced may not fit together for a moment: until they do, the old ones count.
@@ -188,9 +162,4 @@ fn client_config(
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .map_err(|why| error(&files.cert, why))
-}
-
-/// The error of an address that wants TLS where none is set up.
-pub(crate) fn not_set_up(flags: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("https needs {flags}"))
 }

@@ -1,0 +1,62 @@
+//! TLS for clients and members, if the program was built with it (feature `tls`).
+#[cfg(not(feature = "tls"))]
+mod off;
+#[cfg(feature = "tls")]
+mod on;
+
+use std::{fmt, io, path::PathBuf};
+
+#[cfg(not(feature = "tls"))]
+pub use off::Tls;
+#[cfg(feature = "tls")]
+pub use on::Tls;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Anything that bytes go through.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection on which TLS was agreed.
+pub type Secure = Box<dyn Stream>;
+
+/// Whether whoever connects must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It must, and one that the trusted authorities signed.
+    Required,
+    /// It need not.
+    None,
+}
+
+/// The files of one purpose (clients, or other members).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// This end's certificate and what leads to its authority (PEM).
+    pub cert: PathBuf,
+    /// Its private key (PEM).
+    pub key: PathBuf,
+    /// Authorities whose certificates are believed (PEM).
+    pub trusted: Option<PathBuf>,
+    /// Whether the other end must show one.
+    pub client_auth: ClientAuth,
+}
+
+/// Why certificates cannot be used.
+#[derive(Debug)]
+pub struct TlsError {
+    file: PathBuf,
+    why: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "use {} for TLS: {}", self.file.display(), self.why)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// The error of an address that wants TLS where none is set up.
+pub(crate) fn not_set_up(flags: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("https needs {flags}"))
+}
