@@ -48,7 +48,7 @@ bench-kv: setup ## measure the store beside etcd, and write docs/benchmarks-kv.m
 	@kv/bench.sh
 
 sim: ## simulate clusters of the store under faults: make sim SECONDS=600
-	@cargo run --locked --quiet --release -p hull-kv-sim -- --seconds $(or $(SECONDS),60)
+	@cargo run --locked --quiet -p hull-kv-sim -- --seconds $(or $(SECONDS),60)
 
 clean: ## remove what was built here (the kernel cache stays)
 	@cargo clean --quiet && rm -rf $(OUT)
