@@ -11,7 +11,9 @@ accelerator=tcg
 if [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; then accelerator=kvm; fi
 
 arguments=(
-    -machine q35 -accel "$accelerator" -cpu max -smp 2 -m "$memory" -nographic -no-user-config
+    -machine q35 -accel "$accelerator" -cpu max -smp 2 -m "$memory" -no-user-config
+    # Not -nographic: with it the firmware clears the terminal.
+    -display none -vga none -serial mon:stdio
     -netdev "user,id=net0,hostfwd=tcp:127.0.0.1:$port_kv-:2379,hostfwd=tcp:127.0.0.1:$port_web-:8080"
     -device virtio-net-pci,netdev=net0
     -device virtio-rng-pci

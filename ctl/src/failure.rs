@@ -1,5 +1,6 @@
 //! Refusals in four parts: on what, what was tried, what is wrong, what to do.
 
+use crate::format::printable;
 use hull_init_core::control::Refusal;
 use std::fmt;
 
@@ -48,7 +49,8 @@ impl From<Refusal> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.operation, self.object, self.cause)?;
-        if self.remedy.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.remedy) }
+        let safe = |text: &str| text.lines().map(printable).collect::<Vec<_>>().join("\n");
+        write!(f, "{} {}: {}", safe(&self.operation), safe(&self.object), safe(&self.cause))?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, "\n  {}", safe(&self.remedy)) }
     }
 }

@@ -3,6 +3,15 @@
 use crate::screen::{Paint, Tone};
 use std::time::Duration;
 
+/// Text that others wrote, without what a terminal would act on: control characters (C0, DEL, C1) and marks that change the
+/// direction of writing are shown as U+FFFD.
+pub(crate) fn printable(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|character| if acts(character) { char::REPLACEMENT_CHARACTER } else { character }).collect()
+}
+
 /// One cell of a table.
 pub(crate) struct Cell {
     text: String,
@@ -11,12 +20,12 @@ pub(crate) struct Cell {
 
 /// A cell in the terminal's own colour.
 pub(crate) fn cell(text: impl Into<String>) -> Cell {
-    Cell { text: text.into(), tone: None }
+    Cell { text: printable(&text.into()), tone: None }
 }
 
 /// A cell in the colour of what it means.
 pub(crate) fn toned(tone: Tone, text: impl Into<String>) -> Cell {
-    Cell { text: text.into(), tone: Some(tone) }
+    Cell { text: printable(&text.into()), tone: Some(tone) }
 }
 
 /// Lays rows out in columns, two blanks apart, each row indented by `indent` and cut to `columns`.
@@ -48,7 +57,8 @@ pub(crate) fn wrap(text: &str, indent: usize, columns: usize) -> String {
     let room = columns.saturating_sub(indent).max(20);
     let mut out = String::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().map(printable) {
+        let word = word.as_str();
         if !line.is_empty() && width(&line) + 1 + width(word) > room {
             out.push_str(&format!("{}{line}\n", " ".repeat(indent)));
             line.clear();
@@ -69,8 +79,9 @@ fn width(text: &str) -> usize {
 
 /// `text` cut to `columns`, with an ellipsis if something is gone.
 pub(crate) fn clip(text: &str, columns: usize) -> String {
-    if width(text) <= columns || columns == 0 {
-        return text.to_owned();
+    let text = printable(text);
+    if width(&text) <= columns || columns == 0 {
+        return text;
     }
     text.chars().take(columns - 1).chain(['…']).collect()
 }
@@ -113,6 +124,12 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_act_on_the_terminal() {
+        assert_eq!(printable("a\x1b[31m\u{9b}2J\x7f\u{202e}é☃"), "a\u{FFFD}[31m\u{FFFD}2J\u{FFFD}\u{FFFD}é☃");
+        assert_eq!(wrap("x \x1b]0;title\x07", 0, 80), "x \u{FFFD}]0;title\u{FFFD}\n");
+    }
 
     #[test]
     fn columns_line_up_whatever_their_colour() {

@@ -60,7 +60,7 @@ impl Keys {
             metadata_version: version.major * 1_000_000 + version.minor * 1_000 + version.patch,
             version,
             expires: expires()?,
-            floor: inputs.floor.parse().context("--floor")?,
+            floor: inputs.floor().parse().context("--floor")?,
             uki: Target::of(uki),
             root: Target::of(&root.bytes),
             verity: Verity { root_hash: Digest(root.hash), data_blocks: root.data_blocks, salt: Vec::new() },

@@ -60,9 +60,9 @@ pub(crate) struct Inputs {
     /// Version of the release, MAJOR.MINOR.PATCH.
     #[arg(long)]
     pub(crate) version: String,
-    /// Oldest version that this image will agree to stage.
-    #[arg(long, default_value = "0.0.0")]
-    pub(crate) floor: String,
+    /// Oldest version that this image will agree to stage [default: its own version].
+    #[arg(long)]
+    floor: Option<String>,
     /// Kernel command line for a start by firmware.
     #[arg(long, default_value = "")]
     pub(crate) command_line: String,
@@ -78,6 +78,14 @@ pub(crate) struct Inputs {
     /// Where the results go.
     #[arg(long, default_value = "out")]
     pub(crate) out: PathBuf,
+}
+
+impl Inputs {
+    /// Oldest version that the image will agree to stage. Without a word nothing older than itself: who can replay an old release that was
+    /// signed once could bring its flaws back.
+    pub(crate) fn floor(&self) -> &str {
+        self.floor.as_deref().unwrap_or(&self.version)
+    }
 }
 
 fn main() -> Result<()> {

@@ -117,7 +117,7 @@ fn manifest(inputs: &Inputs, root: &RootImage) -> String {
         inputs.version,
         hex::encode(root.hash),
         root.data_blocks,
-        inputs.floor
+        inputs.floor()
     )
 }
 

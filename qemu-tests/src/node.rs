@@ -7,7 +7,7 @@ use crate::images::test_image;
 use crate::limits::{EVENTUALLY, HELLO_PORT, STORE_PORT};
 use crate::machine::Machine;
 use crate::release::shared_releases;
-use crate::tool::eventually;
+use crate::tool::{eventually, run};
 use crate::vm::{Shell, Vm};
 use std::time::Duration;
 
@@ -165,6 +165,16 @@ impl Node {
     /// The crate `etcd-client` on this node.
     pub fn store(&self) -> Store {
         Store::connect(self.vm.port(STORE_PORT)).expect("connect to the store")
+    }
+
+    /// The host's `hullctl` on this node: what an operator types elsewhere.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn hullctl(&self, arguments: &[&str]) -> String {
+        let endpoint = format!("127.0.0.1:{}", self.vm.port(STORE_PORT));
+        let program = Artifacts::find().must("bin/hullctl");
+        run(&program.to_string_lossy(), &[&["--endpoint", &endpoint], arguments].concat())
     }
 
     /// `etcdctl` on this node.

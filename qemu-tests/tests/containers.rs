@@ -35,6 +35,45 @@ fn a_declaration_starts_a_container_and_its_deletion_stops_it() {
     assert_eq!(node.shell("hullctl stop web").status, 1);
 }
 
+/// What `hullctl --endpoint` says of the containers, as data.
+fn seen_from_outside(node: &Node) -> serde_json::Value {
+    serde_json::from_str(&node.hullctl(&["ps", "-o", "json"])).expect("JSON")
+}
+
+#[test]
+fn from_outside_a_second_container_is_declared_seen_and_stopped() {
+    let disk = Node::disk();
+    let node = Node::boot(&disk, "hull.run=hello");
+    node.hullctl(&["run", "again", "hello", "--env", "PORT=8081"]);
+    eventually("both containers run, seen from outside", EVENTUALLY, || {
+        let list = seen_from_outside(&node);
+        let runs = |name: &str| {
+            list.as_array().is_some_and(|list| list.iter().any(|e| e["name"] == name && e["state"] == "running"))
+        };
+        if runs("hello") && runs("again") { Ok(()) } else { Err(list) }
+    });
+    let status = node.hullctl(&["status"]);
+    for fact in ["slot       a", "address", "kv", "ready", "again", "uptime     about"] {
+        assert!(status.contains(fact), "{fact}:\n{status}");
+    }
+    node.hullctl(&["stop", "again"]);
+    eventually("one of them is gone, seen from outside", EVENTUALLY, || {
+        let list = seen_from_outside(&node);
+        if list.as_array().is_some_and(|list| list.len() == 1) { Ok(()) } else { Err(list) }
+    });
+}
+
+#[test]
+fn an_archive_that_is_none_is_refused_with_the_reason() {
+    let disk = Node::disk();
+    let mut node = Node::boot(&disk, "");
+    node.must("dd if=/dev/urandom of=/var/junk.tar bs=1M count=8 2>/dev/null");
+    let shell = node.shell("hullctl image load /var/junk.tar 2>&1");
+    assert_eq!(shell.status, 1, "{}", shell.output);
+    assert!(!shell.output.contains("Broken pipe") && shell.output.contains("no tar archive"), "{}", shell.output);
+    assert_eq!(node.must("ls -A /var/lib/hull/images/incoming 2>/dev/null | wc -l").trim(), "0");
+}
+
 #[test]
 fn a_container_is_confined() {
     let disk = Node::disk();

@@ -116,7 +116,10 @@ fn extract(archive: impl Read, work: &Path) -> Result<(), Refusal> {
         object: "archive".into(),
         operation: "load".into(),
         // What a damaged archive says of itself can hold anything, and people read this on a terminal.
-        cause: error.to_string().chars().take(CAUSE_MAX).flat_map(char::escape_debug).collect(),
+        cause: format!(
+            "it is no tar archive, or a damaged one: {}",
+            error.to_string().chars().take(CAUSE_MAX).flat_map(char::escape_default).collect::<String>()
+        ),
         remedy: "save it again as an OCI archive, uncompressed tar: `skopeo copy SOURCE oci-archive:FILE`".into(),
     };
     let mut archive = tar::Archive::new(archive);

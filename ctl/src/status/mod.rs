@@ -1,6 +1,7 @@
 //! `hullctl status`: gathers what is known about the node, from whoever answers.
 
 pub(crate) mod json;
+pub(crate) mod record;
 mod text;
 
 use crate::failure::Failure;
@@ -97,7 +98,8 @@ fn slots() -> Vec<Slot> {
     crate::verbs::update::slots().unwrap_or_default()
 }
 
-fn nodes(store: &Store) -> Result<Vec<(String, serde_json::Value)>, Failure> {
+/// What each node wrote about itself: its name and its record.
+pub(crate) fn nodes(store: &Store) -> Result<Vec<(String, serde_json::Value)>, Failure> {
     let (pairs, _) = store.get(Which::Prefix(NODES))?;
     let node = |key: &[u8], value: &[u8]| {
         let name = String::from_utf8_lossy(key).trim_start_matches(NODES).to_owned();

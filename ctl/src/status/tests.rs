@@ -110,12 +110,31 @@ fn whatever_is_wrong_is_said_and_fits_80_columns() {
 }
 
 #[test]
-fn from_outside_the_nodes_are_listed_as_they_wrote_themselves() {
-    let view = View::Outside {
-        endpoint: "127.0.0.1:2379".into(),
-        nodes: vec![("node1".into(), serde_json::json!({ "version": "0.1.0" }))],
-    };
+fn from_outside_a_node_shows_what_it_wrote_about_itself() {
+    let record = serde_json::json!({
+        "version": "0.1.0", "slot": "a", "root_hash": "8cf9bd65aea3ffff", "booted_at": 1, "state": "disk",
+        "addresses": "eth0 10.0.2.15/24",
+        "services": [{ "name": "kv", "state": "ready", "restarts": 0, "status": "" }],
+        "containers": [
+            { "name": "hello", "image": "hello", "state": "running", "restarts": 0 },
+            { "name": "again\u{1b}[31m", "image": "hello", "state": "backing-off", "restarts": 2, "reason": "exit status 1" },
+        ],
+        "command_line_errors": [{ "key": "hull.watchdog", "value": "banana", "expected": "seconds" }],
+        "notes": ["the disk is small"],
+    });
+    let nodes = vec![("node1".into(), record), ("node2".into(), serde_json::json!("rubbish"))];
+    let view = View::Outside { endpoint: "127.0.0.1:2379".into(), nodes };
     let text = render(&Report { view, store: Ok(glance()) }, Paint::Plain, 80);
-    assert!(text.contains("127.0.0.1:2379  revision 42"), "{text}");
-    assert!(text.contains("  node1\n    version  0.1.0\n"), "{text}");
+    for fact in [
+        "127.0.0.1:2379  revision 42",
+        "  node1\n    version    0.1.0\n    slot       a  root 8cf9bd65aea3\n    uptime     about ",
+        "    service  kv  ready\n",
+        "    container  hello       running      hello\n",
+        "again\u{FFFD}[31m  backing-off  hello, exit status 1, 2 restarts",
+        "! hull.watchdog=banana: seconds",
+        "! the disk is small",
+        "  node2\n    rubbish\n",
+    ] {
+        assert!(text.contains(fact), "{fact}:\n{text}");
+    }
 }

@@ -1,8 +1,8 @@
 //! The status as text for people: fits 80 columns, the wrong things first to the eye. Pure.
 
-use super::{Inside, Report, View};
+use super::{Inside, Report, View, record};
 use crate::failure::Failure;
-use crate::format::{cell, clip, milliseconds, size, table, toned, wrap};
+use crate::format::{cell, clip, milliseconds, printable, size, table, toned, wrap};
 use crate::screen::{Paint, Tone};
 use crate::store::Glance;
 use hull_init_core::control::{Node, RunningRoot, Service, ServiceState, Slot, SlotContent, SlotUsage, State, Trial};
@@ -66,19 +66,17 @@ impl Page {
         if nodes.is_empty() {
             out += "  none has written its status into the store yet\n";
         }
-        for (name, status) in nodes {
-            out += &format!("  {}\n", self.paint.tone(Tone::Strong, name));
-            match status.as_object() {
-                Some(fields) => {
-                    let rows: Vec<_> = fields
-                        .iter()
-                        .map(|(key, value)| vec![cell(key), cell(value.as_str().map_or(value.to_string(), Into::into))])
-                        .collect();
-                    out += &table(&rows, 4, self.columns, self.paint);
-                }
-                None => out += &wrap(status.as_str().unwrap_or_default(), 4, self.columns),
-            }
+        out + &nodes.iter().map(|(name, status)| self.node(name, status)).collect::<String>()
+    }
+
+    /// What a node wrote about itself.
+    fn node(&self, name: &str, status: &serde_json::Value) -> String {
+        let mut out = format!("  {}\n", self.paint.tone(Tone::Strong, &printable(name)));
+        match record::tables(status, record::unix_seconds()) {
+            Some(tables) => tables.iter().for_each(|rows| out += &table(rows, 4, self.columns, self.paint)),
+            None => out += &wrap(&status.as_str().map_or(status.to_string(), str::to_owned), 4, self.columns),
         }
+        out += &record::problems(status).map(|problem| self.problem(&problem)).collect::<String>();
         out
     }
 

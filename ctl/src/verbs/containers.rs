@@ -8,6 +8,7 @@ use crate::limits::PIECE;
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::screen::{Screen, Tone};
+use crate::status::record;
 use crate::store::{Store, Which};
 use hull_oci_core::api::{self, Origin, Reply, Request};
 use hull_oci_core::declaration::{Declaration, PREFIX, check_name};
@@ -55,20 +56,37 @@ pub(crate) fn list(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
     }
 }
 
+/// From outside: what the nodes wrote about their containers, and the declarations that none of them mentions.
 fn declared(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
-    let (pairs, _) = Store::open(place)?.get(Which::Prefix(PREFIX))?;
-    let list: Vec<(String, Value)> = pairs
-        .iter()
-        .map(|pair| {
-            let name = String::from_utf8_lossy(&pair.key).trim_start_matches(PREFIX).to_owned();
-            (name, serde_json::from_slice(&pair.value).unwrap_or_default())
-        })
-        .collect();
-    let value = list.iter().map(|(name, declaration)| json!({ "name": name, "declaration": declaration })).collect();
-    screen.show(&value, |screen| {
-        let mut rows = vec![heading(&["NAME", "IMAGE", "STATE"])];
-        rows.extend(list.iter().map(|(name, declaration)| {
-            vec![cell(name.as_str()), cell(declaration["image"].as_str().unwrap_or("?")), cell("declared")]
+    let store = Store::open(place)?;
+    let nodes = crate::status::nodes(&store)?;
+    let (pairs, _) = store.get(Which::Prefix(PREFIX))?;
+    let mut list: Vec<Value> = Vec::new();
+    for (node, record) in &nodes {
+        for container in record::containers(record) {
+            let mut container = container.clone();
+            container["node"] = node.as_str().into();
+            list.push(container);
+        }
+    }
+    for pair in &pairs {
+        let name = String::from_utf8_lossy(&pair.key).trim_start_matches(PREFIX).to_owned();
+        if !list.iter().any(|container| container["name"] == name) {
+            let declaration: Value = serde_json::from_slice(&pair.value).unwrap_or_default();
+            list.push(json!({ "name": name, "image": declaration["image"], "state": "declared", "node": null }));
+        }
+    }
+    screen.show(&list.clone().into(), |screen| {
+        let mut rows = vec![heading(&["NAME", "IMAGE", "NODE", "STATE", ""])];
+        rows.extend(list.iter().map(|container| {
+            let text = |name: &str| cell(container[name].as_str().unwrap_or("-"));
+            vec![
+                text("name"),
+                text("image"),
+                text("node"),
+                record::state(container),
+                cell(record::facts(container, "")),
+            ]
         }));
         table(&rows, 0, screen.columns, screen.paint)
     })
@@ -119,7 +137,11 @@ fn send(
         if count == 0 {
             return Err(Failure::new("read", object, "it became shorter meanwhile", "load it when it is complete"));
         }
-        answer.send(&piece[..count])?;
+        if let Err(broken) = answer.send(&piece[..count]) {
+            // Whoever stops listening has said why.
+            while answer.next()?.is_some() {}
+            return Err(broken);
+        }
         done += count as u64;
         progress.report("sending", done, bytes);
     }

@@ -4,7 +4,8 @@ mod page;
 mod store;
 
 use std::io::{self, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZero;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::store::{Store, Value};
 /// The key whose value is shown.
 const KEY: &str = "/config/hello/greeting";
 
-/// Where it listens.
-const ADDRESS: &str = "0.0.0.0:8080";
+/// Where it listens when `$PORT` does not say.
+const PORT: u16 = 8080;
 
 /// A visitor who says nothing for this long is sent away.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,9 +30,15 @@ const STACK: usize = 64 << 10;
 
 fn main() -> io::Result<()> {
     let greeting = Arc::new(RwLock::new(Greeting::Waiting));
-    let listener = TcpListener::bind(ADDRESS)
-        .map_err(|error| io::Error::new(error.kind(), format!("listen on {ADDRESS}: {error}")))?;
-    println!("hello: listening on {ADDRESS}, showing {KEY}");
+    let port = port(std::env::var("PORT").ok().as_deref())?;
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listener = TcpListener::bind(address).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("listen on {address}: {error}; set PORT to another one, all containers share the node's"),
+        )
+    })?;
+    println!("hello: listening on {address}, showing {KEY}");
     let followed = Arc::clone(&greeting);
     thread::Builder::new().stack_size(STACK).spawn(move || follow(&Store::from_environment(), &followed))?;
     for visitor in listener.incoming() {
@@ -46,6 +53,14 @@ fn main() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The port that `$PORT` asks for.
+fn port(wish: Option<&str>) -> io::Result<u16> {
+    let Some(wish) = wish else { return Ok(PORT) };
+    wish.parse()
+        .map(NonZero::<u16>::get)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("PORT={wish}: {error}; give 1 to 65535")))
 }
 
 /// Reads the value, then waits for each change. A change between two questions is not lost: the question names the last revision seen.
@@ -100,4 +115,18 @@ fn answer(visitor: &TcpStream, greeting: &RwLock<Greeting>) -> io::Result<()> {
     );
     let mut visitor = visitor;
     visitor.write_all((head + &body).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PORT, port};
+
+    #[test]
+    fn the_port_is_what_the_environment_says_or_8080() {
+        assert_eq!(port(None).expect("default"), PORT);
+        assert_eq!(port(Some("8081")).expect("number"), 8081);
+        for wrong in ["0", "65536", "http", ""] {
+            assert!(port(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
 }
