@@ -13,6 +13,10 @@ pub enum Key {
     Net,
     /// `hull.kv.listen`
     KvListen,
+    /// `hull.kv.cluster`
+    KvCluster,
+    /// `hull.kv.cluster.state`
+    KvClusterState,
     /// `hull.run`
     Run,
     /// `hull.console`
@@ -50,6 +54,8 @@ pub enum Form {
     Net,
     /// Address and port.
     Listen,
+    /// A comma list of `NAME=URL`.
+    Members,
     /// A comma list of `NAME=IMAGE` or `IMAGE`; every occurrence of the key adds to it.
     Images,
     /// A program of the root image and its arguments, separated by commas.
@@ -108,6 +114,21 @@ pub const TABLE: &[Row] = &[
         form: Form::Listen,
         default: "127.0.0.1:2379",
         meaning: "Where the store listens for clients, besides `/run/hull/kv.sock`.",
+    },
+    Row {
+        key: Key::KvCluster,
+        name: "hull.kv.cluster",
+        form: Form::Members,
+        default: "",
+        meaning: "The first members of the store's cluster, this node under its `hull.name` among them, and where each is reached by the others: \
+                  `a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380`. Without it the node's store is alone. See docs/kv.md.",
+    },
+    Row {
+        key: Key::KvClusterState,
+        name: "hull.kv.cluster.state",
+        form: Form::Word(&["new", "existing"]),
+        default: "new",
+        meaning: "`existing` for a node that was added to a running cluster (`etcdctl member add`). Matters only as long as the store is empty.",
     },
     Row {
         key: Key::Run,
@@ -221,6 +242,7 @@ impl Form {
             Self::HostName => is_host_name(value),
             Self::Net => Net::parse(value).is_some(),
             Self::Listen => value.parse::<core::net::SocketAddr>().is_ok(),
+            Self::Members => value.split(',').all(is_member),
             Self::Images => is_image(value),
             Self::Program => value.split(',').next().is_some_and(|program| !program.is_empty()),
             Self::Tag => !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
@@ -240,6 +262,7 @@ impl fmt::Display for Form {
             Self::HostName => f.write_str("a host name of letters, digits and `-`, at most 63"),
             Self::Net => f.write_str("dhcp, off or INTERFACE:ADDRESS/BITS[:GATEWAY[:DNS,...]]"),
             Self::Listen => f.write_str("ADDRESS:PORT"),
+            Self::Members => f.write_str("NAME=http://ADDRESS:PORT, separated by commas"),
             Self::Images => f.write_str("NAME=IMAGE or IMAGE, separated by commas"),
             Self::Program => f.write_str("PROGRAM[,ARGUMENT,...]"),
             Self::Tag => f.write_str("a mount tag of letters, digits and `._-`"),
@@ -258,6 +281,14 @@ impl fmt::Display for Form {
 pub(crate) fn is_host_name(value: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     (1..=63).contains(&value.len()) && value.bytes().all(inner) && !value.starts_with('-') && !value.ends_with('-')
+}
+
+fn is_member(item: &str) -> bool {
+    let url = |url: &str| {
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        host.is_some_and(|host| host.parse::<core::net::SocketAddr>().is_ok())
+    };
+    item.split_once('=').is_some_and(|(name, of)| is_host_name(name) && url(of))
 }
 
 fn is_image(item: &str) -> bool {
