@@ -590,7 +590,7 @@ impl World {
 
     /// Grants a lease, keeps it alive for a while, lets it end, and begins again.
     fn keep(&mut self) {
-        let after = 300 + self.rng.u64(..1_200);
+        let after = 500 + self.rng.u64(..3_000);
         self.at(after, Event::Keeper);
         let Some(node) = self.any_running() else { return };
         match self.keeper.kept {
