@@ -49,7 +49,9 @@ impl Drop for Progress {
 /// `writing hull-b  [=========>          ]  43 %  12.0 MiB of 27.9 MiB`
 fn line(step: &str, done: u64, total: u64, columns: usize) -> String {
     const BAR: u64 = 20;
-    let text = if total == 0 {
+    let text = if total == 0 && done == 0 {
+        step.to_owned()
+    } else if total == 0 {
         format!("{step}  {}", size(done))
     } else {
         let done = done.min(total);
@@ -75,6 +77,7 @@ mod tests {
     #[test]
     fn an_unknown_total_shows_what_is_done() {
         assert_eq!(line("loading", 2048, 0, 80), "loading  2.0 KiB");
+        assert_eq!(line("release 0.2.0 is staged in slot b", 0, 0, 80), "release 0.2.0 is staged in slot b");
     }
 
     #[test]
