@@ -3,8 +3,9 @@
 use hull_runtime::Failure;
 use hull_runtime::cgroup::Freezing;
 use hull_runtime::life::{self, Force, Whom};
-use hull_runtime::state::Status;
+use hull_runtime::state::{Folder, Status};
 use lexopt::{Arg, Parser};
+use regex_lite::Regex;
 
 use crate::log;
 use crate::options::{Flag, Global, flag, folder, next, number, only_id, string, unexpected};
@@ -99,7 +100,7 @@ pub(crate) fn resume(global: &Global, parser: &mut Parser) -> Result<(), Failure
 
 /// Deletes a container.
 pub(crate) fn delete(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
-    let (mut id, mut force) = (None, Force::No);
+    let (mut id, mut force, mut names) = (None, Force::No, Names::Literal);
     while let Some(argument) = next(parser)? {
         match argument {
             Arg::Long("force") | Arg::Short('f') => {
@@ -107,16 +108,42 @@ pub(crate) fn delete(global: &Global, parser: &mut Parser) -> Result<(), Failure
                     force = Force::Yes;
                 }
             }
+            Arg::Long("regex") | Arg::Short('r') => {
+                if flag(parser) == Flag::Set {
+                    names = Names::Pattern;
+                }
+            }
             Arg::Value(value) => crate::options::take_id(&mut id, value)?,
             other => return Err(unexpected(&other)),
         }
     }
-    let folder = folder(global, id)?;
+    match names {
+        Names::Literal => delete_one(global, &folder(global, id)?, force),
+        Names::Pattern => {
+            let pattern = id.ok_or_else(|| Failure("the pattern is missing".to_owned()))?;
+            let known = Regex::new(&pattern).map_err(|error| Failure(format!("--regex {pattern:?}: {error}")))?;
+            let ids = hull_runtime::state::all(&global.root)?;
+            ids.into_iter()
+                .filter(|id| known.is_match(id))
+                .try_for_each(|id| delete_one(global, &folder(global, Some(id))?, force))
+        }
+    }
+}
+
+/// How containers are named.
+enum Names {
+    /// By an id.
+    Literal,
+    /// By a regular expression.
+    Pattern,
+}
+
+fn delete_one(global: &Global, folder: &Folder, force: Force) -> Result<(), Failure> {
     if folder.record().is_err() && force == Force::Yes {
         // What was half made by a runtime that was killed goes, too; what is not there is gone.
         return folder.remove();
     }
-    match life::delete(&folder, force) {
+    match life::delete(folder, force) {
         Err(failure) if failure.0.starts_with("hooks.poststop") => {
             log::warning(global, &failure.0);
             Ok(())

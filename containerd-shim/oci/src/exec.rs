@@ -167,7 +167,7 @@ fn process(options: &Options, spec: &Spec) -> Result<Process, Failure> {
     process.args = options.words.clone();
     process.terminal = options.terminal == Some(Flag::Set);
     process.console_size = None;
-    process.env.extend(options.env.iter().cloned());
+    options.env.iter().for_each(|variable| replace(&mut process.env, variable));
     if let Some(cwd) = &options.cwd {
         process.cwd = cwd.clone();
     }
@@ -193,6 +193,13 @@ fn process(options: &Options, spec: &Spec) -> Result<Process, Failure> {
         process.capabilities = Some(sets);
     }
     Ok(process)
+}
+
+/// Sets a variable: programs take the first of two of a name.
+pub(crate) fn replace(environment: &mut Vec<String>, variable: &str) {
+    let key = variable.split('=').next().unwrap_or(variable);
+    environment.retain(|known| known.split('=').next() != Some(key));
+    environment.push(variable.to_owned());
 }
 
 /// `UID` or `UID:GID`.

@@ -17,7 +17,7 @@ hull-oci: the OCI runtime of Hull
 hull-oci [--root DIR] [--log FILE] [--log-format text|json] VERB [OPTIONS] [CONTAINER]
 
   create CONTAINER   make a container      -b, --bundle DIR  --console-socket PATH  --pid-file FILE  --preserve-fds N
-  run CONTAINER      make and start it       --no-pivot  --no-new-keyring  (run: -d, --detach  --keep)
+  run CONTAINER      make and start it       -f, --config FILE  --no-pivot  --no-new-keyring  (run: -d, --detach  --keep)
   start CONTAINER    let it execute its program
   exec CONTAINER PROGRAM...   execute another program in it
                      -p, --process FILE  -t, --tty  -u, --user UID[:GID]  --cwd DIR  -e, --env KEY=VALUE  -c, --cap CAP
@@ -30,7 +30,7 @@ hull-oci [--root DIR] [--log FILE] [--log-format text|json] VERB [OPTIONS] [CONT
   pause, resume CONTAINER     stop and continue its processes
   update CONTAINER   change its limits     -r, --resources FILE  --memory N  --cpu-quota N  --pids-limit N  and others
   events CONTAINER   what it uses          --stats  --interval SECONDS
-  delete CONTAINER   remove it             -f, --force
+  delete CONTAINER   remove it             -f, --force  -r, --regex (the name is a pattern)
   spec               write config.json     -b, --bundle DIR  --rootless
   features           what this runtime knows, as JSON
   plan BUNDLE        the steps that would make a bundle's container; nothing is done

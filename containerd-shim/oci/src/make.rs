@@ -16,6 +16,7 @@ use hull_runtime::{exchange, facts, guard, terminal};
 use lexopt::{Arg, Parser};
 use rustix::process::{WaitId, WaitIdOptions};
 
+use crate::exec::replace;
 use crate::options::{Flag, Global, flag, folder, next, number, path, take_id, unexpected};
 use crate::{clock, log};
 
@@ -23,6 +24,7 @@ use crate::{clock, log};
 struct Options {
     id: Option<String>,
     bundle: PathBuf,
+    config: PathBuf,
     console: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     preserve: u32,
@@ -54,6 +56,7 @@ fn options(parser: &mut Parser) -> Result<Options, Failure> {
     let mut options = Options {
         id: None,
         bundle: PathBuf::from("."),
+        config: PathBuf::from("config.json"),
         console: None,
         pid_file: None,
         preserve: 0,
@@ -65,6 +68,7 @@ fn options(parser: &mut Parser) -> Result<Options, Failure> {
     while let Some(argument) = next(parser)? {
         match argument {
             Arg::Long("bundle") | Arg::Short('b') => options.bundle = path(parser)?,
+            Arg::Long("config") | Arg::Short('f') => options.config = path(parser)?,
             Arg::Long("console-socket") => {
                 options.console = Some(path(parser)?).filter(|path| !path.as_os_str().is_empty())
             }
@@ -79,10 +83,25 @@ fn options(parser: &mut Parser) -> Result<Options, Failure> {
             other => return Err(unexpected(&other)),
         }
     }
-    // Sockets that the caller listens on are handed through, sd_listen_fds(3).
-    let listening = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse::<u32>().ok());
-    options.preserve += listening.unwrap_or(0);
+    options.preserve += listening();
     Ok(options)
+}
+
+/// How many sockets the caller listens on, which are handed through (sd_listen_fds(3)).
+fn listening() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Tells the program of them: it is process 1, unless it shares the ids of others.
+fn tell_listening(spec: &mut Spec) {
+    let (count, names) = (listening(), std::env::var("LISTEN_FDNAMES").ok());
+    if let Some(process) = spec.process.as_mut().filter(|_| count > 0) {
+        replace(&mut process.env, &format!("LISTEN_FDS={count}"));
+        replace(&mut process.env, "LISTEN_PID=1");
+        if let Some(names) = names {
+            replace(&mut process.env, &format!("LISTEN_FDNAMES={names}"));
+        }
+    }
 }
 
 /// Sets what a flag stands for.
@@ -101,11 +120,13 @@ struct Bundle {
     hierarchies: Hierarchies,
 }
 
-fn read_bundle(path: &Path, leave: Leave) -> Result<Bundle, Failure> {
+/// The configuration's path is from the bundle, unless it is absolute.
+fn read_bundle(path: &Path, config: &Path, leave: Leave) -> Result<Bundle, Failure> {
     let folder = fs::canonicalize(path).map_err(|error| Failure(format!("bundle {}: {error}", path.display())))?;
-    let file = folder.join("config.json");
+    let file = folder.join(config);
     let bytes = fs::read(&file).map_err(|error| Failure(format!("read {}: {error}", file.display())))?;
-    let spec = read::spec(&bytes)?;
+    let mut spec = read::spec(&bytes)?;
+    tell_listening(&mut spec);
     let hierarchies = Hierarchies::find();
     let plan = plan::plan(&spec, &facts::facts(&hierarchies, leave))?;
     Ok(Bundle { folder, bytes, spec, plan, hierarchies })
@@ -115,7 +136,7 @@ fn read_bundle(path: &Path, leave: Leave) -> Result<Bundle, Failure> {
 pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
     let options = options(parser)?;
     let bundle = options.id.map_or(options.bundle, PathBuf::from);
-    print!("{}", read_bundle(&bundle, options.leave)?.plan);
+    print!("{}", read_bundle(&bundle, &options.config, options.leave)?.plan);
     Ok(())
 }
 
@@ -123,7 +144,7 @@ pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
 pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
     guard::protect()?;
     let options = options(parser)?;
-    let bundle = read_bundle(&options.bundle, options.leave)?;
+    let bundle = read_bundle(&options.bundle, &options.config, options.leave)?;
     let console = console(&bundle.plan, &options, After::Detached)?;
     let folder = folder(global, options.id.clone())?;
     let (child, _) = create::create(request(&folder, &bundle, &options, Start::Waits, console))?;
@@ -140,7 +161,7 @@ pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure
 pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
     guard::protect()?;
     let options = options(parser)?;
-    let bundle = read_bundle(&options.bundle, options.leave)?;
+    let bundle = read_bundle(&options.bundle, &options.config, options.leave)?;
     if bundle.spec.process.is_none() {
         return Err(Failure("config.json: process: missing".to_owned()));
     }

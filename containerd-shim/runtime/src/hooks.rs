@@ -26,7 +26,10 @@ fn run_one(hook: &Hook, state: &serde_json::Value) -> Result<(), String> {
     if let Some((name, arguments)) = hook.args.split_first() {
         command.arg0(name).args(arguments);
     }
-    command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    // One without variables of its own has the runtime's, as with other runtimes.
+    if !hook.env.is_empty() {
+        command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("execute: {error}"))?;
     if let Some(mut input) = child.stdin.take() {

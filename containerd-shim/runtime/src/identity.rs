@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use hull_oci_core::oci::process::{Held, Identity, Label, Privileges, Program, User};
+use hull_oci_core::oci::process::{Groups, Held, Identity, Label, Privileges, Program, User};
 use hull_oci_core::oci::seccomp::Filter;
 use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
@@ -154,7 +154,6 @@ fn bound(bits: u64) -> io::Result<()> {
 }
 
 fn become_user(user: &User, terminal: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let groups: Vec<Gid> = user.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     // Its standard streams are its own: a program may open /dev/stdout again. The terminal is its already.
     if terminal.is_none() && user.uid != 0 {
@@ -162,10 +161,13 @@ fn become_user(user: &User, terminal: Option<BorrowedFd<'_>>) -> io::Result<()> 
     }
     // What is permitted stays for the next step; what is in force goes.
     rustix::thread::set_keep_capabilities(true)?;
-    match rustix::thread::set_thread_groups(&groups) {
-        // A user namespace without the right to set groups (user_namespaces(7)) leaves them as they are.
-        Err(Errno::PERM) if groups.is_empty() => {}
-        result => result?,
+    if let Groups::Set(groups) = &user.groups {
+        let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+        match rustix::thread::set_thread_groups(&groups) {
+            // A user namespace without the right to set groups (user_namespaces(7)) leaves them as they are.
+            Err(Errno::PERM) if groups.is_empty() => {}
+            result => result?,
+        }
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;

@@ -177,7 +177,11 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Result<Plan, Refused> {
         device_rules: if facts.owner == Owner::Root { device_rules } else { Vec::new() },
         root: Root { path: root.path.clone(), propagation: propagation(linux)? },
         steps: steps(spec, linux, &namespaces, facts, terminal)?,
-        identity: spec.process.as_ref().map(|own| process::identity(own, linux, facts.host)).transpose()?,
+        identity: spec
+            .process
+            .as_ref()
+            .map(|own| process::identity(own, linux, &spec.annotations, facts.host))
+            .transpose()?,
         program: spec.process.as_ref().map(process::program).transpose()?,
         terminal,
         hooks: hooks(spec)?,
@@ -194,7 +198,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Result<Plan, Refused> {
 pub fn joining(spec: &Spec, process: &Process, facts: &Facts) -> Result<(Identity, Program), Refused> {
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
-    Ok((process::identity(process, linux, facts.host)?, process::program(process)?))
+    Ok((process::identity(process, linux, &spec.annotations, facts.host)?, process::program(process)?))
 }
 
 /// Fields that this runtime does not honour are refused by name, so that nothing is silently less than asked.

@@ -1,5 +1,7 @@
 //! What a process is: the steps from a process of the runtime to the program, the same for a container's first and for one that joins.
 
+use std::collections::BTreeMap;
+
 use super::config::{self, Personality, Scheduler};
 use super::refused::value;
 use super::{Refused, capability, seccomp};
@@ -12,10 +14,22 @@ pub struct User {
     /// Group.
     pub gid: u32,
     /// Supplementary groups.
-    pub groups: Vec<u32>,
+    pub groups: Groups,
     /// File mode creation mask.
     pub umask: Option<u32>,
 }
+
+/// Supplementary groups of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// These.
+    Set(Vec<u32>),
+    /// Those of whoever runs the runtime.
+    Kept,
+}
+
+/// Annotation that keeps the caller's groups, as podman and crun have it.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// Its five capability sets, bits by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,7 +156,14 @@ pub enum Module {
 ///
 /// # Errors
 /// Names the field.
-pub fn identity(process: &config::Process, linux: &config::Linux, host: Host) -> Result<Identity, Refused> {
+pub fn identity(
+    process: &config::Process,
+    linux: &config::Linux,
+    annotations: &BTreeMap<String, String>,
+    host: Host,
+) -> Result<Identity, Refused> {
+    let kept = annotations.get(KEEP_GROUPS).is_some_and(|value| value != "0");
+    let groups = if kept { Groups::Kept } else { Groups::Set(process.user.additional_gids.clone()) };
     if process.user.username.is_some() {
         return Err(Refused::Field { field: "process.user.username".into() });
     }
@@ -157,12 +178,7 @@ pub fn identity(process: &config::Process, linux: &config::Linux, host: Host) ->
         io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
         labels: labels(process, host)?,
-        user: User {
-            uid: process.user.uid,
-            gid: process.user.gid,
-            groups: process.user.additional_gids.clone(),
-            umask: process.user.umask,
-        },
+        user: User { uid: process.user.uid, gid: process.user.gid, groups, umask: process.user.umask },
         held: held(process, host),
         privileges: if process.no_new_privileges { Privileges::NoNew } else { Privileges::New },
         filter: linux.seccomp.as_ref().map(seccomp::compile).transpose()?,
@@ -331,8 +347,8 @@ mod tests {
     const HOST: Host = Host { last_capability: 40, apparmor: Module::Absent, selinux: Module::Absent };
 
     fn of(text: &str) -> Result<Identity, String> {
-        identity(&json(text.as_bytes()).unwrap(), &config::Linux::default(), HOST)
-            .map_err(|refused| refused.to_string())
+        let process = json(text.as_bytes()).unwrap();
+        identity(&process, &config::Linux::default(), &BTreeMap::new(), HOST).map_err(|refused| refused.to_string())
     }
 
     #[test]
@@ -343,7 +359,7 @@ mod tests {
             "flags":["SCHED_FLAG_RESET_ON_FORK"]},"ioPriority":{"class":"IOPRIO_CLASS_IDLE","priority":4},
             "capabilities":{"bounding":["CAP_KILL"],"ambient":["CAP_CHOWN"]}}"#)
             .unwrap();
-        assert_eq!(identity.user, User { uid: 1, gid: 2, groups: vec![5], umask: Some(63) });
+        assert_eq!(identity.user, User { uid: 1, gid: 2, groups: Groups::Set(vec![5]), umask: Some(63) });
         assert_eq!(identity.limits[0], Limit { name: "RLIMIT_NOFILE", number: 7, soft: 1, hard: 2 });
         assert_eq!((identity.privileges, identity.oom_score_adj), (Privileges::NoNew, Some(-5)));
         assert_eq!(identity.io_priority, Some(3 << 13 | 4));

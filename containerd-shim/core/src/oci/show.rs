@@ -7,7 +7,7 @@ use super::devices::{self, Kind};
 use super::mounts::{Change, Depth, Mount, Source, attribute};
 use super::namespaces;
 use super::plan::{Plan, Step};
-use super::process::{Identity, Label, Privileges};
+use super::process::{Groups, Identity, Label, Privileges};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +100,11 @@ impl fmt::Display for Identity {
             }
         }
         let names = |bits: u64| capability::names(bits).collect::<Vec<_>>().join(",");
-        writeln!(f, "  user {} group {} groups {:?}", self.user.uid, self.user.gid, self.user.groups)?;
+        write!(f, "  user {} group {} groups", self.user.uid, self.user.gid)?;
+        match &self.user.groups {
+            Groups::Kept => writeln!(f, " of the caller")?,
+            Groups::Set(groups) => writeln!(f, " {groups:?}")?,
+        }
         writeln!(f, "  capabilities {}; at most {}", names(self.held.effective), names(self.held.bounding))?;
         if self.privileges == Privileges::NoNew {
             writeln!(f, "  no new privileges")?;
