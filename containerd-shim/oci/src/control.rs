@@ -58,9 +58,9 @@ const RTMAX: i32 = 64;
 /// The number of a signal, by its name with or without `SIG`, or by its number.
 fn signal(text: &str) -> Result<i32, Failure> {
     let unknown =
-        || Failure(format!("unknown signal {text:?}: a name such as SIGTERM or RTMIN+3, or a number from 1 to 64"));
+        || Failure(format!("unknown signal {text:?}: a name such as SIGTERM or RTMIN+3, or a number up to 64"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=RTMAX).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (0..=RTMAX).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -163,7 +163,7 @@ mod tests {
         {
             assert_eq!(signal(text).unwrap(), number, "{text}");
         }
-        for bad in ["", "0", "65", "SIGNAL", "RTMIN+31", "-1"] {
+        for bad in ["", "65", "SIGNAL", "RTMIN+31", "-1"] {
             assert!(signal(bad).is_err(), "{bad}");
         }
     }

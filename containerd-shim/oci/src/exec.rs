@@ -38,6 +38,7 @@ struct Options {
     detached: Option<Flag>,
     paused: Option<Flag>,
     preserve: u32,
+    cgroup: Vec<String>,
 }
 
 fn options(parser: &mut Parser) -> Result<Options, Failure> {
@@ -61,12 +62,7 @@ fn options(parser: &mut Parser) -> Result<Options, Failure> {
             Arg::Long("detach") | Arg::Short('d') => options.detached = Some(flag(parser)),
             Arg::Long("ignore-paused") => options.paused = Some(flag(parser)),
             Arg::Long("preserve-fds") => options.preserve = number(parser, "--preserve-fds")?,
-            Arg::Long("cgroup") => {
-                return Err(Failure(format!(
-                    "--cgroup {}: groups below the container's are not supported; leave it out",
-                    text(parser)?
-                )));
-            }
+            Arg::Long("cgroup") => options.cgroup.push(text(parser)?),
             Arg::Value(value) if options.id.is_none() => options.id = Some(string(value)?),
             Arg::Value(value) => {
                 // The program's own options are its own.
@@ -119,6 +115,7 @@ pub(crate) fn exec(global: &Global, parser: &mut Parser) -> Result<u8, Failure> 
         terminal,
         console,
         preserve: options.preserve,
+        cgroup: options.cgroup.clone(),
         processors: processors(&process)?,
     })
     .map_err(|failure| Failure(format!("exec failed: {failure}")))?;
@@ -182,9 +179,8 @@ fn process(options: &Options, spec: &Spec) -> Result<Process, Failure> {
     if let Some(label) = &options.label {
         process.selinux_label = Some(label.clone());
     }
-    if let Some(wanted) = options.no_new_privileges {
-        process.no_new_privileges = wanted == Flag::Set;
-    }
+    // As with crun: whoever may execute in a container says for each program whether it may gain privileges.
+    process.no_new_privileges = options.no_new_privileges == Some(Flag::Set);
     if !options.capabilities.is_empty() {
         let mut sets = process.capabilities.unwrap_or_default();
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use hull_oci_core::oci::features::{NEWEST, features as known};
 use hull_oci_core::oci::template::{For, template};
 use hull_runtime::Failure;
+use hull_runtime::cgroup::Hierarchies;
 use lexopt::{Arg, Parser};
 
 use crate::options::{Flag, flag, next, path, unexpected};
@@ -53,7 +54,8 @@ pub(crate) fn spec(parser: &mut Parser) -> Result<(), Failure> {
     }
     let file = bundle.join("config.json");
     let told = |error: std::io::Error| Failure(format!("write {}: {error}", file.display()));
-    let text = serde_json::to_string_pretty(&template(who)).map_err(|error| told(error.into()))?;
+    let text = serde_json::to_string_pretty(&template(who, &Hierarchies::find().facts()))
+        .map_err(|error| told(error.into()))?;
     let mut new = OpenOptions::new().write(true).create_new(true).open(&file).map_err(told)?;
     new.write_all(text.as_bytes()).map_err(told)
 }

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 use crate::clock;
-use crate::options::{Format, Global};
+use crate::options::{Flag, Format, Global};
 
 /// Says what went wrong.
 pub(crate) fn error(global: &Global, text: &str) {
@@ -16,13 +16,22 @@ pub(crate) fn warning(global: &Global, text: &str) {
     say(global, "warning", text);
 }
 
+/// Says what is done, where that is asked for.
+pub(crate) fn debug(global: &Global, text: &str) {
+    if global.detail == Flag::Set {
+        say(global, "debug", text);
+    }
+}
+
 fn say(global: &Global, level: &str, text: &str) {
     let line = line(global.format, level, text, &clock::now());
     let Some(path) = &global.log else {
         eprintln!("{line}");
         return;
     };
-    eprintln!("hull-oci: {text}");
+    if level != "debug" {
+        eprintln!("hull-oci: {text}");
+    }
     let opened = OpenOptions::new().append(true).create(true).open(path);
     // A log that cannot be written to changes nothing about what has happened.
     let _ = opened.and_then(|mut file| writeln!(file, "{line}"));

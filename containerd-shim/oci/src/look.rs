@@ -5,31 +5,20 @@ use std::time::Duration;
 
 use hull_runtime::Failure;
 use hull_runtime::cgroup::stats;
-use hull_runtime::state::{self, Folder, Record, Status};
+use hull_runtime::state::{self, Folder, State, Status};
 use lexopt::{Arg, Parser};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::options::{Flag, Format, Global, flag, folder, next, only_id, string, take_id, text, unexpected};
-
-/// The state as other runtimes show it: the specification's, and where and by whom it was made.
-fn whole(record: &Record, status: Status) -> Value {
-    let mut state = record.state(status);
-    state["rootfs"] = json!(record.rootfs);
-    state["created"] = json!(record.created);
-    state["owner"] = json!(record.owner);
-    state
-}
-
-fn print(value: &Value) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure(error.to_string()))?);
-    Ok(())
-}
 
 /// Prints the state of one.
 pub(crate) fn state(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
     let folder = only_id(global, parser)?;
     let record = folder.record()?;
-    print(&whole(&record, record.status(&folder)))
+    let state = record.shown(record.status(&folder));
+    println!("{}", serde_json::to_string_pretty(&state).map_err(|error| Failure(error.to_string()))?);
+    Ok(())
 }
 
 fn format(parser: &mut Parser) -> Result<Format, Failure> {
@@ -60,24 +49,26 @@ pub(crate) fn list(global: &Global, parser: &mut Parser) -> Result<(), Failure> 
         let folder = Folder::of(&global.root, &id)?;
         // Deleted meanwhile is not there.
         let Ok(record) = folder.record() else { continue };
-        states.push(whole(&record, record.status(&folder)));
+        states.push(record.shown(record.status(&folder)));
     }
     match shape {
         Format::Json if states.is_empty() => println!("null"),
-        Format::Json => println!("{}", Value::Array(states)),
+        Format::Json => println!("{}", serde_json::to_string(&states).map_err(|error| Failure(error.to_string()))?),
         Format::Text => table(&states),
     }
     Ok(())
 }
 
-fn table(states: &[Value]) {
-    let columns = ["id", "pid", "status", "bundle", "created", "owner"];
-    let cell =
-        |state: &Value, column: &str| state[column].as_str().map_or_else(|| state[column].to_string(), str::to_owned);
-    let mut rows: Vec<Vec<String>> = vec![columns.map(str::to_ascii_uppercase).to_vec()];
-    rows.extend(states.iter().map(|state| columns.map(|column| cell(state, column)).to_vec()));
+fn table(states: &[State]) {
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
+    let row = |state: &State| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (id, pid, status) = (state.id.clone(), state.pid.to_string(), state.status.to_owned());
+        [id, pid, status, state.bundle.clone(), text(&state.created), text(&state.owner)]
+    };
+    let rows: Vec<[String; 6]> = std::iter::once(head.map(str::to_owned)).chain(states.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(8) + 3;
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
     for row in &rows {
         let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         println!("{}", line.trim_end());
@@ -156,7 +147,11 @@ pub(crate) fn events(global: &Global, parser: &mut Parser) -> Result<(), Failure
     if record.status(&folder) == Status::Stopped {
         return Err(Failure(format!("container with id {} is not running", folder.id)));
     }
-    let show = || println!("{}", json!({"type": "stats", "id": folder.id, "data": stats(&groups)}));
+    let say = |kind: &str, data: Option<Value>| {
+        let event = Event { kind, id: &folder.id, data };
+        println!("{}", serde_json::to_string(&event).unwrap_or_default());
+    };
+    let show = || say("stats", Some(stats(&groups)));
     if once == Flag::Set {
         show();
         return Ok(());
@@ -166,12 +161,22 @@ pub(crate) fn events(global: &Global, parser: &mut Parser) -> Result<(), Failure
         show();
         let now = groups.out_of_memory_kills();
         if now > kills {
-            println!("{}", json!({"type": "oom", "id": folder.id}));
+            say("oom", None);
         }
         kills = now;
         std::thread::sleep(interval);
     }
     Ok(())
+}
+
+/// One line of `events`.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
 }
 
 /// `5s`, `100ms`, `1m`, or seconds.

@@ -31,6 +31,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    log::debug(
+        &global,
+        &format!("hull-oci {} {verb}: containers are in {}", env!("CARGO_PKG_VERSION"), global.root.display()),
+    );
     match run(&global, &verb, &mut parser) {
         Ok(code) => ExitCode::from(code),
         Err(Stop { failure, code }) => {

@@ -18,6 +18,8 @@ pub(crate) struct Global {
     pub(crate) log: Option<PathBuf>,
     /// In which form.
     pub(crate) format: Format,
+    /// Whether it says what is done.
+    pub(crate) detail: Flag,
 }
 
 /// Form of the log.
@@ -31,7 +33,7 @@ pub(crate) enum Format {
 
 /// Reads them and the verb; nothing when help is asked for.
 pub(crate) fn global(parser: &mut Parser) -> Result<Option<(Global, String)>, Failure> {
-    let mut global = Global { root: default_root(), log: None, format: Format::Text };
+    let mut global = Global { root: default_root(), log: None, format: Format::Text, detail: Flag::Unset };
     while let Some(argument) = next(parser)? {
         match argument {
             Arg::Long("root") => global.root = path(parser)?,
@@ -53,11 +55,10 @@ pub(crate) fn global(parser: &mut Parser) -> Result<Option<(Global, String)>, Fa
                     return Err(systemd());
                 }
             }
-            // Nothing more is said with it; and who runs it is looked at.
-            Arg::Long("debug") => drop(flag(parser)),
+            // Who runs it is looked at, and there are two levels.
+            Arg::Long("debug") => global.detail = flag(parser),
             Arg::Long("rootless" | "criu" | "log-level") => drop(text(parser)?),
             Arg::Long("version") | Arg::Short('v') => return Ok(Some((global, "version".to_owned()))),
-            Arg::Long("help") | Arg::Short('h') => return Ok(None),
             Arg::Value(verb) => return Ok(Some((global, string(verb)?))),
             other => return Err(unexpected(&other)),
         }
@@ -77,9 +78,15 @@ fn default_root() -> PathBuf {
     }
 }
 
-/// The next argument.
+/// The next argument. Asked for help, it helps and ends the program.
 pub(crate) fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, Failure> {
-    parser.next().map_err(|error| Failure(error.to_string()))
+    match parser.next().map_err(|error| Failure(error.to_string()))? {
+        Some(Arg::Short('h') | Arg::Long("help")) => {
+            print!("{}", crate::help::USAGE);
+            std::process::exit(0)
+        }
+        argument => Ok(argument),
+    }
 }
 
 /// The value of the option that was just read, as text.

@@ -23,7 +23,7 @@ use hull_oci_core::oci::plan::{Owner, Plan, Step};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::cgroup::{Groups, Hierarchies};
+use crate::cgroup::{Freezing, Groups, Hierarchies};
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::hooks;
@@ -129,6 +129,13 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         made => made?,
     }
     record.cgroup_paths = groups.folders();
+    if groups.freezing() == Freezing::Frozen {
+        // Its process would never get as far as its program.
+        return Err(Failure(format!(
+            "linux.cgroupsPath: container's cgroup unexpectedly frozen: thaw {}",
+            record.cgroup
+        )));
+    }
     groups.limit(&plan.settings)?;
     groups.limit_devices(&plan.device_rules)?;
     let (mine, theirs) = exchange::pair().map_err(failed("make a pair of sockets"))?;
@@ -314,7 +321,9 @@ fn listener(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
     let listener = filter.and_then(|filter| filter.listener.as_ref());
     listener
         .map(|listener| {
-            connect(&listener.path).map_err(|failure| Failure(format!("linux.seccomp.listenerPath: {failure}")))
+            connect(&listener.path).map_err(|failure| {
+                Failure(format!("linux.seccomp.listenerPath: failed to connect with seccomp agent: {failure}"))
+            })
         })
         .transpose()
 }

@@ -16,7 +16,7 @@ impl std::error::Error for Failure {}
 
 impl From<hull_oci_core::oci::Refused> for Failure {
     fn from(refused: hull_oci_core::oci::Refused) -> Failure {
-        Failure(format!("config.json: {refused}"))
+        Failure(format!("config.json: invalid configuration: {refused}"))
     }
 }
 

@@ -10,18 +10,20 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::failure::Failure;
+use crate::state::State;
 
 /// Executes hooks one after the other, until one fails.
 ///
 /// # Errors
 /// Says which failed, and how.
-pub fn run(point: &str, hooks: &[Hook], state: &serde_json::Value) -> Result<(), Failure> {
+pub fn run(point: &str, hooks: &[Hook], state: &State) -> Result<(), Failure> {
     hooks.iter().enumerate().try_for_each(|(index, hook)| {
-        run_one(hook, state).map_err(|cause| Failure(format!("hooks.{point}[{index}] {}: {cause}", hook.path)))
+        run_one(hook, state)
+            .map_err(|cause| Failure(format!("hooks.{point}[{index}] {}: error running hook: {cause}", hook.path)))
     })
 }
 
-fn run_one(hook: &Hook, state: &serde_json::Value) -> Result<(), String> {
+fn run_one(hook: &Hook, state: &State) -> Result<(), String> {
     let mut command = Command::new(&hook.path);
     if let Some((name, arguments)) = hook.args.split_first() {
         command.arg0(name).args(arguments);
@@ -34,7 +36,7 @@ fn run_one(hook: &Hook, state: &serde_json::Value) -> Result<(), String> {
     let mut child = command.spawn().map_err(|error| format!("execute: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
         // A hook need not read what it is told. The state is far smaller than a pipe: this does not wait.
-        let _ = input.write_all(state.to_string().as_bytes());
+        let _ = input.write_all(state.to_json().as_bytes());
     }
     let status = match hook.timeout {
         None => child.wait().map_err(|error| error.to_string())?,
@@ -80,6 +82,7 @@ fn wait(child: &mut Child, patience: Duration) -> Result<ExitStatus, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{Record, Status};
 
     fn hook(script: &str, timeout: Option<i64>) -> Hook {
         let args = ["sh", "-c", script].map(str::to_owned).to_vec();
@@ -88,26 +91,32 @@ mod tests {
 
     #[test]
     fn a_hook_reads_the_state_and_has_only_its_own_environment() {
-        let state = serde_json::json!({"id": "web"});
+        let state = state();
         run(
             "prestart",
-            &[hook(r#"read x; test "$x" = '{"id":"web"}' && test "$A" = b && test -z "$HOME""#, None)],
+            &[hook(r#"read x; test "$x" = '{"ociVersion":"","id":"web","pid":0,"status":"created","bundle":""}' && test "$A" = b && test -z "$HOME""#, None)],
             &state,
         )
         .unwrap();
     }
 
+    fn state() -> State {
+        Record { id: "web".into(), ..Record::default() }.state(Status::Created)
+    }
+
     #[test]
     fn a_hook_that_fails_is_named_with_what_it_says() {
-        let failure =
-            run("poststop", &[hook("exit 0", None), hook("echo no >&2; exit 3", None)], &serde_json::json!({}));
+        let failure = run("poststop", &[hook("exit 0", None), hook("echo no >&2; exit 3", None)], &state());
         let text = failure.unwrap_err().0;
-        assert!(text.starts_with("hooks.poststop[1] /bin/sh: exit status: 3") && text.ends_with(": no"), "{text}");
+        assert!(
+            text.starts_with("hooks.poststop[1] /bin/sh: error running hook: exit status: 3") && text.ends_with(": no"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_hook_that_does_not_end_is_killed() {
-        let text = run("prestart", &[hook("sleep 60", Some(1))], &serde_json::json!({})).unwrap_err().0;
+        let text = run("prestart", &[hook("sleep 60", Some(1))], &state()).unwrap_err().0;
         assert!(text.contains("did not end within 1 s"), "{text}");
     }
 }

@@ -16,11 +16,15 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::inside::Never;
+use crate::state::State;
 use crate::sys::seccomp::{self, SharedNumber};
 use crate::sys::{clone, descriptors, process, program};
 
 /// Search path of a process whose environment has none (execvp(3)).
 const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Mask of a process that asks for none.
+const UMASK: u32 = 0o022;
 
 /// A process that is where it shall be, and not yet who.
 pub(crate) struct Ready<'a> {
@@ -35,7 +39,7 @@ pub(crate) struct Ready<'a> {
     /// Connected to who is told of filtered calls.
     pub(crate) listener: Option<OwnedFd>,
     /// The container's state, which that is told.
-    pub(crate) state: serde_json::Value,
+    pub(crate) state: State,
     /// Descriptors from 3 on that stay open.
     pub(crate) preserve: u32,
     /// Its terminal.
@@ -56,11 +60,12 @@ pub(crate) fn open_labels(identity: Option<&Identity>) -> Result<Vec<OwnedFd>, F
 }
 
 /// Becomes the program. `wait` is called when everything that can fail by the specification's fault is done; it returns the connection on
-/// which failures are told from then on.
+/// which failures are told from then on. `last` is called by the process as it will be when it executes its program.
 pub(crate) fn become_program(
     ready: Ready<'_>,
     connection: OwnedFd,
     wait: impl FnOnce(OwnedFd) -> Result<OwnedFd, Failure>,
+    last: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Never, Failure> {
     let Ready { identity, program, .. } = &ready;
     schedule(identity)?;
@@ -99,15 +104,20 @@ pub(crate) fn become_program(
     descriptors_for(ready.preserve).map_err(failed("keep descriptors open"))?;
     let connection = wait(connection)?;
     exchange::send(connection.as_fd(), &Message::Executes).map_err(failed("tell the runtime"))?;
-    if let Some(wanted) = &identity.filter {
-        filter(wanted, &ready)?;
+    let finish = || -> Result<(), Failure> {
+        if let Some(wanted) = &identity.filter {
+            filter(wanted, &ready)?;
+        }
+        if early {
+            hold(identity.held).map_err(failed("process.capabilities"))?;
+        }
+        last()?;
+        let error = program::execute(&path, &words.0, &words.1);
+        Err(Failure(format!("exec: {:?}: {error}", program.arguments[0])))
+    };
+    if let Err(Failure(cause)) = finish() {
+        let _ = exchange::send(connection.as_fd(), &Message::Failed(cause));
     }
-    if early {
-        hold(identity.held).map_err(failed("process.capabilities"))?;
-    }
-    let error = program::execute(&path, &words.0, &words.1);
-    let cause = Failure(format!("exec: {:?}: {error}", program.arguments[0]));
-    let _ = exchange::send(connection.as_fd(), &Message::Failed(cause.0.clone()));
     clone::leave(1)
 }
 
@@ -171,9 +181,7 @@ fn become_user(user: &User, terminal: Option<BorrowedFd<'_>>) -> io::Result<()> 
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    if let Some(umask) = user.umask {
-        rustix::process::umask(Mode::from_raw_mode(umask));
-    }
+    rustix::process::umask(Mode::from_raw_mode(user.umask.unwrap_or(UMASK)));
     Ok(())
 }
 

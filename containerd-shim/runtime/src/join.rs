@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub console: Option<OwnedFd>,
     /// Descriptors from 3 on that stay open.
     pub preserve: u32,
+    /// Group below the container's that it goes to; empty: the container's own.
+    pub cgroup: Vec<String>,
     /// Processors before and after it is in the control group.
     pub processors: (Option<CpuSet>, Option<CpuSet>),
 }
@@ -64,7 +66,7 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
     if let Some(processors) = &request.processors.0 {
         rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.initial"))?;
     }
-    let groups = request.record.groups();
+    let groups = request.record.groups().below(&request.cgroup)?;
     let group = groups.open();
     let by_clone = clone::clone(group.as_ref().map(AsFd::as_fd), 0, Parent::Caller);
     let (cloned, inside_already) = match by_clone {
@@ -101,7 +103,7 @@ fn accompany(
     connection: &OwnedFd,
 ) -> Result<(), Failure> {
     let pid = child.pid.as_raw_nonzero().get();
-    let groups = request.record.groups();
+    let groups = request.record.groups().below(&request.cgroup)?;
     if !inside_already && groups.join(pid).is_err() {
         follow(pid, request.record.pid)?;
     }
@@ -213,7 +215,7 @@ fn become_program(
         preserve: request.preserve,
         terminal: terminal.as_ref().map(AsFd::as_fd),
     };
-    identity::become_program(ready, connection, Ok)
+    identity::become_program(ready, connection, Ok, || Ok(()))
 }
 
 fn become_root() -> rustix::io::Result<()> {

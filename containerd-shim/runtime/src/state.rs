@@ -224,20 +224,61 @@ impl Record {
         }
     }
 
-    /// The state as the specification has it, for `state` and hooks.
-    pub fn state(&self, status: Status) -> serde_json::Value {
-        let pid = if status == Status::Stopped { 0 } else { self.pid };
-        let mut state = serde_json::json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "status": status.name(),
-            "pid": pid,
-            "bundle": self.bundle,
-        });
-        if !self.annotations.is_empty() {
-            state["annotations"] = serde_json::json!(self.annotations);
+    /// The state as the specification has it, for hooks.
+    pub fn state(&self, status: Status) -> State {
+        State {
+            oci_version: self.oci_version.clone(),
+            id: self.id.clone(),
+            pid: if status == Status::Stopped { 0 } else { self.pid },
+            status: status.name(),
+            bundle: self.bundle.clone(),
+            rootfs: None,
+            created: None,
+            annotations: self.annotations.clone(),
+            owner: None,
         }
-        state
+    }
+
+    /// And as other runtimes show it: with where, when and by whom it was made.
+    pub fn shown(&self, status: Status) -> State {
+        let (rootfs, created) = (Some(self.rootfs.clone()), Some(self.created.clone()));
+        State { rootfs, created, owner: Some(self.owner.clone()), ..self.state(status) }
+    }
+}
+
+/// A container's state (runtime.md, state), its fields in the order in which others show them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Version of the specification.
+    pub oci_version: String,
+    /// Its id.
+    pub id: String,
+    /// Its first process, 0 when it has ended.
+    pub pid: i32,
+    /// Where in its life it is.
+    pub status: &'static str,
+    /// Its bundle.
+    pub bundle: String,
+    /// Its root file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<String>,
+    /// When it was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Its annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Who created it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+impl State {
+    /// As JSON on one line.
+    pub fn to_json(&self) -> String {
+        // Text and numbers only: there is nothing that cannot be written.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

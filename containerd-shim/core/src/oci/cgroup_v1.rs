@@ -128,6 +128,9 @@ fn io_settings(io: &BlockIo, settings: &mut Settings) {
         for (which, weight) in [("weight_device", device.weight), ("leaf_weight_device", device.leaf_weight)] {
             if let Some(weight) = weight {
                 let line = format!("{}:{} {weight}", device.major, device.minor);
+                if which == "weight_device" {
+                    settings.where_known(FIELD, "blkio", "blkio.bfq.weight_device", &line);
+                }
                 settings.where_known(FIELD, "blkio", format!("blkio.{which}"), line);
             }
         }

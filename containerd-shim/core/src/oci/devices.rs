@@ -196,6 +196,8 @@ fn rule(index: usize, declared: &config::DeviceRule) -> Result<Rule, Refused> {
             'r' => access::READ,
             'w' => access::WRITE,
             'm' => access::MKNOD,
+            // Others write it for all kinds of access, and it adds none.
+            'a' => 0,
             _ => return Err(value(field("access"), all, "some of r, w and m")),
         };
     }

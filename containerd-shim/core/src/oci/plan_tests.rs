@@ -16,7 +16,7 @@ pub(crate) fn facts() -> Facts {
 
 /// A plan of the template with changes by JSON pointer.
 fn planned(changes: &[(&str, serde_json::Value)]) -> Result<Plan, String> {
-    let mut config = template::template(template::For::Root);
+    let mut config = template::template(template::For::Root, &facts().hierarchy);
     for (place, value) in changes {
         let (parent, name) = place.rsplit_once('/').unwrap();
         config.pointer_mut(parent).unwrap()[name] = value.clone();

@@ -45,6 +45,9 @@ const ALLOW: u32 = 0x7fff_0000;
 /// `EPERM`, the specification's default.
 const NOT_PERMITTED: u32 = 1;
 
+/// `ENOSYS`.
+const NOT_IMPLEMENTED: u32 = 38;
+
 /// BPF_MAXINSNS.
 const LONGEST: usize = 4096;
 
@@ -108,7 +111,11 @@ pub fn compile(profile: &config::Seccomp) -> Result<Filter, Refused> {
         let action = action(&format!("{field}.action"), &rule.action, rule.errno_ret)?;
         notifies |= action == NOTIFY;
         if action == NOTIFY && rule.names.iter().any(|name| name == "write") {
-            return Err(value(format!("{field}.names"), "write", "a call that may wait for an answer"));
+            return Err(value(
+                format!("{field}.names"),
+                "write",
+                "a call that may wait for an answer: SCMP_ACT_NOTIFY cannot be used for the write syscall",
+            ));
         }
         let alternatives = alternatives(&format!("{field}.args"), &rule.args)?;
         for name in &rule.names {
@@ -122,9 +129,15 @@ pub fn compile(profile: &config::Seccomp) -> Result<Filter, Refused> {
     }
     let mut program = vec![bpf::load(bpf::ARCHITECTURE)];
     let x32 = if wanted("SCMP_ARCH_X32") { Some(&native) } else { None };
-    program.extend(bpf::architecture(AUDIT_X86_64, numbers(&native, x32, default)));
+    // A call that is newer than the profile was refused by nobody: programs fall back when it does not exist, and not when it is forbidden.
+    let newer = if default == ERRNO | NOT_PERMITTED && profile.default_errno_ret.is_none() {
+        ERRNO | NOT_IMPLEMENTED
+    } else {
+        default
+    };
+    program.extend(bpf::architecture(AUDIT_X86_64, numbers(&native, x32, (default, newer))));
     if wanted("SCMP_ARCH_X86") {
-        program.extend(bpf::architecture(AUDIT_I386, numbers(&old, Some(&Calls::new()), default)));
+        program.extend(bpf::architecture(AUDIT_I386, numbers(&old, Some(&Calls::new()), (default, newer))));
     }
     program.push(bpf::give(KILL_PROCESS));
     if program.len() > LONGEST {
@@ -264,7 +277,7 @@ fn add_old(calls: &mut Calls, name: &str, alternatives: &[Vec<Condition>], actio
 }
 
 /// The code of one architecture. Numbers of x32 calls are refused unless the profile has it.
-fn numbers(calls: &Calls, x32: Option<&Calls>, default: u32) -> Vec<Instruction> {
+fn numbers(calls: &Calls, x32: Option<&Calls>, (default, newer): (u32, u32)) -> Vec<Instruction> {
     let mut ranges: Vec<(u32, Vec<Instruction>)> = Vec::new();
     let mut push = |start: u32, code: Vec<Instruction>| match ranges.last() {
         Some((_, last)) if *last == code => {}
@@ -274,6 +287,9 @@ fn numbers(calls: &Calls, x32: Option<&Calls>, default: u32) -> Vec<Instruction>
     for (number, call) in calls {
         push(*number, code(call, default));
         push(number + 1, vec![bpf::give(default)]);
+    }
+    if let Some((newest, _)) = calls.last_key_value() {
+        push(newest + 1, vec![bpf::give(newer)]);
     }
     match x32 {
         None => push(X32, vec![bpf::give(KILL_PROCESS)]),

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::cgroup::Hierarchy;
+
 /// Who will run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
@@ -32,12 +34,15 @@ const MASKED: [&str; 9] = [
 /// Read-only paths of a container that asks for nothing.
 const SEALED: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The template.
-pub fn template(who: For) -> Value {
+/// The template. With control groups of version 1 a namespace of them would show the host's names anyway.
+pub fn template(who: For, hierarchy: &Hierarchy) -> Value {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     let mut mounts = mounts();
     let mut namespaces = vec![json!({"type": "pid"}), json!({"type": "network"}), json!({"type": "ipc"})];
-    namespaces.extend([json!({"type": "uts"}), json!({"type": "mount"}), json!({"type": "cgroup"})]);
+    namespaces.extend([json!({"type": "uts"}), json!({"type": "mount"})]);
+    if matches!(hierarchy, Hierarchy::V2 { .. }) {
+        namespaces.push(json!({"type": "cgroup"}));
+    }
     let mut linux = json!({"maskedPaths": MASKED, "readonlyPaths": SEALED});
     match who {
         For::Root => linux["resources"] = json!({"devices": [{"allow": false, "access": "rwm"}]}),
@@ -93,7 +98,7 @@ mod tests {
     #[test]
     fn the_template_is_a_bundle_that_can_be_planned() {
         for who in [For::Root, For::User { uid: 1000, gid: 1000 }] {
-            let text = template(who).to_string();
+            let text = template(who, &facts().hierarchy).to_string();
             let spec = crate::oci::read::spec(text.as_bytes()).unwrap();
             let plan = crate::oci::plan::plan(&spec, &facts()).unwrap();
             assert_eq!(plan.uid_map.len(), usize::from(who != For::Root));

@@ -58,6 +58,39 @@ impl Groups {
         Groups { version: hierarchies.version, parts: hierarchies.mounted.iter().map(part).collect() }
     }
 
+    /// The groups below these that `--cgroup` names: `PATH`, or on version 1 `CONTROLLER[,CONTROLLER]:PATH` for some of them.
+    ///
+    /// # Errors
+    /// The path leads out, or names what is not there.
+    pub fn below(&self, wanted: &[String]) -> Result<Groups, Failure> {
+        let mut below = self.clone();
+        for text in wanted {
+            let (controllers, path) =
+                text.split_once(':').map_or((None, text.as_str()), |(names, path)| (Some(names), path));
+            if path.split('/').any(|part| part == "..") {
+                return Err(Failure(format!("--cgroup: {path} is not a sub cgroup path")));
+            }
+            let named = |part: &Part| {
+                controllers.is_none_or(|names| {
+                    names.split(',').any(|name| part.hierarchy.controllers.iter().any(|own| own == name))
+                })
+            };
+            let path = path.trim_start_matches('/');
+            let parts: Vec<&mut Part> = below.parts.iter_mut().filter(|part| named(part)).collect();
+            if parts.is_empty() {
+                return Err(Failure(format!("--cgroup {text}: unknown controller")));
+            }
+            parts.into_iter().filter(|_| !path.is_empty()).for_each(|part| part.folder.push(path));
+        }
+        match below.parts.iter().find(|part| !part.folder.is_dir()) {
+            Some(part) => Err(Failure(format!(
+                "--cgroup: adding pid to {}/cgroup.procs: no such file or directory",
+                part.folder.display()
+            ))),
+            None => Ok(below),
+        }
+    }
+
     /// Where each controller's group is, by controller; version 2's under the empty name.
     pub fn folders(&self) -> BTreeMap<String, PathBuf> {
         let names = |part: &Part| match self.version {

@@ -30,14 +30,12 @@ pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io:
         Err(Errno::ROFS) => return Ok(()),
         made => made?,
     }
-    // By the folder and the name, not followed: a link put there meanwhile is given to nobody. The mask has taken bits of the mode.
-    let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
-    rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-    let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if stat.st_mode & 0o7777 != node.mode && FileType::from_raw_mode(stat.st_mode) == kind {
-        rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(node.mode), AtFlags::empty())?;
+    if (node.uid, node.gid) == (0, 0) {
+        return Ok(());
     }
-    Ok(())
+    // By the folder and the name, not followed: a link put there meanwhile is given to nobody.
+    let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
+    Ok(rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn file_type(kind: Kind) -> FileType {

@@ -22,6 +22,7 @@ use rustix::thread::{Gid, Uid};
 
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
+use crate::state::State;
 use crate::sys::{clone, descriptors, process, signals};
 use crate::{Failure, hooks};
 pub(crate) use console::{Console, become_terminal, open_in_root};
@@ -51,7 +52,7 @@ pub(crate) struct Ground {
     /// Name of its session keyring.
     pub(crate) keyring: Option<String>,
     /// Its state, for hooks.
-    pub(crate) state: serde_json::Value,
+    pub(crate) state: State,
 }
 
 /// Performs the plan and becomes the program.
@@ -78,6 +79,8 @@ fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
     };
     signals::reset();
     descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
+    // Modes are as they are asked for; the program gets the usual mask back.
+    rustix::process::umask(Mode::empty());
     wait_for_word(&ground).map_err(told("wait for the runtime"))?;
     let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new() };
     process.labels = identity::open_labels(plan.identity.as_ref())?;
@@ -140,7 +143,10 @@ impl NewProcess<'_> {
                 devices::make(tree(&mut self.tree)?, node, source)
             }
             Step::Link { path, target } => tree(&mut self.tree)?.link(path, target),
-            Step::Folder(path) => tree(&mut self.tree)?.working_folder(path),
+            Step::Folder(path) => {
+                tree(&mut self.tree)?.working_folder(path);
+                Ok(())
+            }
             Step::Console => {
                 let terminal = console::make(tree(&mut self.tree)?, &self.ground.console, self.plan)?;
                 self.terminal = Some(terminal);
@@ -189,15 +195,21 @@ impl NewProcess<'_> {
             exchange::send(connection, &Message::Hooks)?;
             wait_for_word(&self.ground)?;
         }
+        if hooks.create_container.is_empty() {
+            return Ok(());
+        }
+        // They find the container's files where they are.
+        match &self.tree {
+            Some(tree) => rustix::process::fchdir(tree.root())?,
+            None => rustix::process::chdir(&self.ground.rootfs)?,
+        }
         let state = self.state();
         hooks::run("createContainer", &hooks.create_container, &state).map_err(|failure| io::Error::other(failure.0))
     }
 
     /// The state, with the process id that hooks in the container's namespaces see.
-    fn state(&self) -> serde_json::Value {
-        let mut state = self.ground.state.clone();
-        state["pid"] = std::process::id().into();
-        state
+    fn state(&self) -> State {
+        State { pid: std::process::id() as i32, ..self.ground.state.clone() }
     }
 
     /// pivot_root(2), NOTES: with both paths `.` the old root ends up above the new one, where it is detached.
@@ -215,6 +227,7 @@ impl NewProcess<'_> {
                 rustix::mount::unmount(".", UnmountFlags::DETACH)?;
             }
             Leave::Move => {
+                uncover(&self.ground.rootfs)?;
                 rustix::mount::mount_move(".", "/")?;
                 rustix::process::chroot(".")?;
             }
@@ -237,14 +250,11 @@ impl NewProcess<'_> {
             terminal: self.terminal.as_ref().map(AsFd::as_fd),
         };
         let start = self.ground.start.take();
-        identity::become_program(ready, connection, |connection| {
-            let connection = match start {
-                None => connection,
-                Some(start) => wait_for_start(connection, &start)?,
-            };
-            hooks::run("startContainer", hooks, &state)?;
-            Ok(connection)
-        })
+        let wait = |connection| match start {
+            None => Ok(connection),
+            Some(start) => wait_for_start(connection, &start),
+        };
+        identity::become_program(ready, connection, wait, || hooks::run("startContainer", hooks, &state))
     }
 }
 
@@ -309,6 +319,27 @@ fn parameter(path: &str, value: &str) -> io::Result<()> {
         return Err(Errno::XDEV.into());
     }
     rustix::io::write(&file, value.as_bytes())?;
+    Ok(())
+}
+
+/// What is moved over stays in the namespace: with a whole /proc or /sys among it the kernel would let a user namespace in the container
+/// mount a new one, without the masks. So those go before.
+fn uncover(rootfs: &std::path::Path) -> io::Result<()> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let of = |line: &str| {
+        let (mount, system) = line.split_once(" - ")?;
+        let place = PathBuf::from(mount.split(' ').nth(4)?.replace("\\040", " "));
+        let kernel = system.starts_with("proc ") || system.starts_with("sysfs ");
+        (kernel && !place.starts_with(rootfs)).then_some(place)
+    };
+    let places: Vec<PathBuf> = text.lines().filter_map(of).collect();
+    for place in places.iter().rev() {
+        match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+            // Locked, or gone with another.
+            Err(Errno::INVAL | Errno::NOENT) => {}
+            done => done?,
+        }
+    }
     Ok(())
 }
 

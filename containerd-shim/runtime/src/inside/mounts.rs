@@ -77,7 +77,9 @@ fn refused(error: &io::Error) -> bool {
 fn own_place(tree: &Tree, target: &str) -> io::Result<OwnedFd> {
     let place = tree.make(target, Shape::Folder, Links::Covered)?;
     if !is_folder(place.as_fd())? {
-        return Err(io::Error::other(format!("{target} is not a folder: a link there is not followed")));
+        return Err(io::Error::other(format!(
+            "{target} must be mounted on ordinary directory, and no link is followed there"
+        )));
     }
     Ok(place)
 }

@@ -54,15 +54,9 @@ impl Tree {
         }
     }
 
-    /// Makes the working directory. One behind a mount that refuses is missed later, by name.
-    pub(super) fn working_folder(&mut self, path: &str) -> io::Result<()> {
-        match self.folder(Path::new(path), 0o755) {
-            Ok(_) => Ok(()),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::NOTDIR | Errno::ACCESS | Errno::ROFS | Errno::PERM | Errno::EXIST) => Ok(()),
-                _ => Err(error),
-            },
-        }
+    /// Makes the working directory. One that cannot be made is missed when it is entered, by name.
+    pub(super) fn working_folder(&mut self, path: &str) {
+        let _ = self.folder(Path::new(path), 0o755);
     }
 
     /// Opens what is there, links inside the root followed.

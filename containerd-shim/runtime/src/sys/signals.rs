@@ -37,13 +37,11 @@ pub fn next(signals: BorrowedFd<'_>) -> Option<i32> {
     }
 }
 
-/// Unblocks every signal and gives each its default action: what a program expects.
+/// Unblocks every signal and gives SIGPIPE, which the standard library ignores, its default action back: what a program expects.
 pub fn reset() {
-    // SAFETY: the set is emptied before use; this process is about to become another program. Signals that cannot be set are refused.
+    // SAFETY: the set is emptied before use; this process is about to become another program.
     unsafe {
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
-        }
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());

@@ -1,0 +1,67 @@
+//! The program that runs inside the containers of the tests: a static file that does one thing and says what it saw.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["true"] => {}
+        ["exit", code] => std::process::exit(code.parse().unwrap_or(99)),
+        ["cat", file] => print!("{}", fs::read_to_string(file).unwrap_or_else(|error| format!("error: {error}"))),
+        ["write", file, text] => match fs::write(file, text) {
+            Ok(()) => println!("written"),
+            Err(error) => println!("error: {error}"),
+        },
+        ["look", file] => match fs::symlink_metadata(file) {
+            Ok(found) => println!("{:?}", found.file_type()),
+            Err(error) => println!("error: {error}"),
+        },
+        ["say", text] => println!("{text}"),
+        ["env", name] => println!("{}", std::env::var(name).unwrap_or_default()),
+        ["wait"] => loop {
+            std::thread::sleep(Duration::from_secs(60));
+        },
+        ["fill"] => fill(),
+        ["catch"] => catch(),
+        other => {
+            eprintln!("probe: {other:?} is nothing to do");
+            std::process::exit(98);
+        }
+    }
+}
+
+/// Uses memory until there is none.
+fn fill() {
+    let mut pieces = Vec::new();
+    loop {
+        pieces.push(vec![1_u8; 1 << 20]);
+    }
+}
+
+/// Waits for a process of the runtime, takes hold of its file, and writes to it when it has ended: CVE-2019-5736.
+fn catch() {
+    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+    println!("waits");
+    loop {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let exe = entry.path().join("exe");
+            let Ok(target) = fs::read_link(&exe) else { continue };
+            if target == own {
+                continue;
+            }
+            let Ok(file) = fs::File::open(&exe) else { continue };
+            let held = format!("/proc/self/fd/{}", file.as_raw_fd());
+            while entry.path().exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            match fs::OpenOptions::new().write(true).open(&held) {
+                Ok(_) => println!("caught {}: it can be written to", target.display()),
+                Err(error) => println!("caught {}: {error}", target.display()),
+            }
+            return;
+        }
+    }
+}

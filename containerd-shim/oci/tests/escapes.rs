@@ -1,0 +1,186 @@
+//! Known ways out of a container, each tried.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+
+use common::{Bundle, binary, can_run, text};
+use serde_json::json;
+
+/// Without the file system in memory that usually covers the image's `/dev`.
+fn without_dev(bundle: &mut Bundle) {
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+    bundle.config["root"]["readonly"] = json!(false);
+}
+
+#[test]
+fn cve_2019_5736_the_runtimes_file_cannot_be_written_to_from_inside() {
+    if !can_run() {
+        return;
+    }
+    let before = fs::read(binary()).unwrap();
+    let mut bundle = Bundle::new(&["catch"]);
+    // The most that a container without its own users can have.
+    let all: Vec<String> = hull_oci_core::oci::capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect();
+    bundle.config["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all});
+    let mut first = bundle.command(&["run", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "waits");
+    while first.try_wait().unwrap().is_none() {
+        // What it executes is the runtime itself, as the kernel sees it from there.
+        bundle.hull(&["exec", &bundle.id, "/proc/self/exe", "--version"]);
+    }
+    let caught = said.next().unwrap().unwrap();
+    assert!(!caught.contains("can be written to"), "{caught}");
+    assert!(fs::read(binary()).unwrap() == before);
+}
+
+#[test]
+fn cve_2024_21626_no_descriptor_of_the_host_is_a_working_directory() {
+    if !can_run() {
+        return;
+    }
+    for number in 3..16 {
+        let mut bundle = Bundle::new(&["look", "."]);
+        bundle.config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
+        assert!(bundle.refused().contains("process.cwd"), "descriptor {number}");
+    }
+}
+
+#[test]
+fn cve_2021_30465_a_link_in_the_image_leads_no_mount_out() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["look", "/link/new"]);
+    let outside = bundle.folder.join("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, bundle.inside("link")).unwrap();
+    symlink("../../../../../../..", bundle.inside("up")).unwrap();
+    bundle.config["root"]["readonly"] = json!(false);
+    for destination in ["/link/new", "/up/fresh"] {
+        let mount = json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"});
+        bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    }
+    assert!(bundle.run().contains("is_dir: true"));
+    assert!(fs::read_dir(&outside).unwrap().next().is_none());
+    assert!(!std::path::Path::new("/fresh").exists());
+    assert!(bundle.inside("fresh").exists());
+}
+
+#[test]
+fn cve_2025_31133_what_masks_a_file_is_dev_null_and_nothing_else() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    without_dev(&mut bundle);
+    fs::create_dir(bundle.inside("dev")).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", bundle.inside("dev/null")).unwrap();
+    bundle.config["linux"]["maskedPaths"] = json!(["/proc/keys"]);
+    assert!(bundle.refused().contains("/dev/null"));
+}
+
+#[test]
+fn cve_2025_52565_a_terminal_is_made_by_what_makes_terminals() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    without_dev(&mut bundle);
+    fs::create_dir_all(bundle.inside("dev/pts")).unwrap();
+    symlink("/proc/sysrq-trigger", bundle.inside("dev/pts/ptmx")).unwrap();
+    bundle.config["process"]["terminal"] = json!(true);
+    assert!(bundle.refused().contains("terminal"));
+}
+
+#[test]
+fn cve_2025_52881_proc_is_mounted_on_a_folder_and_no_link_is_followed() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    fs::create_dir(bundle.inside("elsewhere")).unwrap();
+    symlink("/elsewhere", bundle.inside("proc")).unwrap();
+    bundle.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
+    assert!(bundle.refused().contains("ordinary directory"));
+}
+
+#[test]
+fn cve_2026_41579_a_dev_that_is_a_link_leads_no_device_out() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    without_dev(&mut bundle);
+    let outside = bundle.folder.join("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, bundle.inside("dev")).unwrap();
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    let output = bundle.hull(&["run", &bundle.id]);
+    assert!(fs::read_dir(&outside).unwrap().next().is_none(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_mount_cannot_cover_a_part_of_proc() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    fs::create_dir(bundle.folder.join("own")).unwrap();
+    let own = bundle.folder.join("own").to_str().unwrap().to_owned();
+    let mount = json!({"destination": "/proc/self/attr", "type": "bind", "source": own, "options": ["bind"]});
+    bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    assert!(bundle.refused().contains("/proc"));
+}
+
+#[test]
+fn ids_and_control_groups_are_names_and_never_ways_out() {
+    let bundle = Bundle::new(&["true"]);
+    assert!(!bundle.leave(&["create", "../outside"]));
+    for id in ["../x", "/etc", "..", "a/b", ""] {
+        let output = bundle.hull(&["create", id]);
+        assert!(
+            !output.status.success() && text(&output.stderr).contains("container id"),
+            "{id:?}: {}",
+            text(&output.stderr)
+        );
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    for path in ["/../../etc", "a/../../b", "/"] {
+        bundle.config["linux"]["cgroupsPath"] = json!(path);
+        let output = bundle.hull(&["create", &bundle.id]);
+        assert!(text(&output.stderr).contains("linux.cgroupsPath"), "{path}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_memory_limit_too_small_for_its_own_start_says_so_and_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["linux"]["resources"]["memory"] = json!({"limit": 4096, "swap": 4096});
+    let why = bundle.refused();
+    if why.contains("this host has no") {
+        eprintln!("skipped: this machine lacks the memory controller");
+        return;
+    }
+    assert!(why.contains("memory"), "{why}");
+}
+
+#[test]
+fn what_is_hidden_and_read_only_stays_so() {
+    if !can_run() {
+        return;
+    }
+    let read = Bundle::new(&["cat", "/proc/kcore"]).run();
+    assert!(read.is_empty() || read.contains("No such file"), "{read}");
+    let written = Bundle::new(&["write", "/proc/sys/kernel/core_pattern", "|/x"]).run();
+    assert_eq!(written, "error: Read-only file system (os error 30)\n");
+    assert_eq!(Bundle::new(&["write", "/new", "x"]).run(), "error: Read-only file system (os error 30)\n");
+}

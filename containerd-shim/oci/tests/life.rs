@@ -1,0 +1,211 @@
+//! Containers from their creation to their end, by the command line.
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+
+use common::{Bundle, can_run, text};
+use serde_json::{Value, json};
+
+/// Where in its life its container is.
+fn status(bundle: &Bundle) -> String {
+    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    state["status"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_container_is_created_then_runs_then_has_stopped_then_is_gone() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["wait"]);
+    assert!(bundle.leave(&["create", &bundle.id]));
+    assert_eq!(status(&bundle), "created");
+    assert!(bundle.hull(&["start", &bundle.id]).status.success());
+    assert_eq!(status(&bundle), "running");
+    assert!(!bundle.hull(&["start", &bundle.id]).status.success());
+    assert!(!bundle.hull(&["delete", &bundle.id]).status.success());
+    assert!(bundle.hull(&["kill", &bundle.id, "KILL"]).status.success());
+    while status(&bundle) != "stopped" {}
+    assert!(bundle.hull(&["delete", &bundle.id]).status.success());
+    assert!(!bundle.hull(&["state", &bundle.id]).status.success());
+    assert!(bundle.leaves_nothing());
+}
+
+#[test]
+fn run_gives_the_output_and_the_exit_status_of_the_program() {
+    if !can_run() {
+        return;
+    }
+    assert_eq!(Bundle::new(&["say", "hello"]).run(), "hello\n");
+    let bundle = Bundle::new(&["exit", "7"]);
+    assert_eq!(bundle.hull(&["run", &bundle.id]).status.code(), Some(7));
+    assert!(bundle.leaves_nothing());
+}
+
+#[test]
+fn an_end_as_fast_as_the_start_is_never_lost() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["exit", "3"]);
+    for _ in 0..50 {
+        assert_eq!(bundle.hull(&["run", &bundle.id]).status.code(), Some(3));
+    }
+}
+
+#[test]
+fn options_stand_before_and_behind_the_id() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["wait"]);
+    let folder = bundle.folder.to_str().unwrap();
+    assert!(bundle.leave(&["create", &bundle.id, "--bundle", folder, "--pid-file", "pid"]));
+    assert!(bundle.folder.join("pid").exists());
+    assert!(bundle.hull(&["delete", &bundle.id, "--force"]).status.success());
+    assert!(bundle.leave(&["create", "-b", folder, &bundle.id]));
+    assert!(bundle.hull(&["delete", "-f", &bundle.id]).status.success());
+}
+
+#[test]
+fn another_program_enters_and_the_first_goes_on() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let entered = bundle.hull(&["exec", "--env", "A=b", &bundle.id, "/probe", "env", "A"]);
+    assert_eq!(text(&entered.stdout), "b\n", "{}", text(&entered.stderr));
+    assert_eq!(bundle.hull(&["exec", &bundle.id, "/probe", "exit", "9"]).status.code(), Some(9));
+    let seen = text(&bundle.hull(&["exec", "--user", "5:6", &bundle.id, "/probe", "cat", "/proc/self/status"]).stdout);
+    assert!(seen.contains("Uid:\t5\t5\t5\t5") && seen.contains("Gid:\t6\t6\t6\t6"), "{seen}");
+    assert_eq!(bundle.hull(&["exec", &bundle.id, "/nothing"]).status.code(), Some(255));
+    assert_eq!(status(&bundle), "running");
+}
+
+#[test]
+fn what_is_paused_takes_nobody_in_until_it_goes_on() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let paused = bundle.hull(&["pause", &bundle.id]);
+    if text(&paused.stderr).contains("no freezer") {
+        eprintln!("skipped: this machine lacks a freezer");
+        return;
+    }
+    assert_eq!(status(&bundle), "paused");
+    assert!(text(&bundle.hull(&["exec", &bundle.id, "/probe", "true"]).stderr).contains("paused"));
+    assert!(bundle.hull(&["resume", &bundle.id]).status.success());
+    assert!(bundle.hull(&["exec", &bundle.id, "/probe", "true"]).status.success());
+}
+
+#[test]
+fn hooks_are_executed_at_all_six_points_in_order() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    let log = bundle.folder.join("log");
+    let shell = |name: &str| {
+        let script = format!("read state; echo {name} >> {}", log.display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+    };
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.config["hooks"] = json!({
+        "prestart": shell("prestart"),
+        "createRuntime": shell("createRuntime"),
+        "createContainer": shell("createContainer"),
+        "startContainer": [{"path": "/probe", "args": ["probe", "write", "/started", "yes"]}],
+        "poststart": shell("poststart"),
+        "poststop": shell("poststop")
+    });
+    bundle.run();
+    assert_eq!(fs::read_to_string(bundle.inside("started")).unwrap(), "yes");
+    assert_eq!(fs::read_to_string(log).unwrap(), "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n");
+}
+
+#[test]
+fn a_hook_that_fails_leaves_nothing_of_the_container() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
+    assert!(bundle.refused().contains("hooks.createRuntime[0] /bin/false"));
+}
+
+#[test]
+fn a_terminal_goes_to_who_listens_for_it() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["say", "on a terminal"]);
+    bundle.config["process"]["terminal"] = json!(true);
+    let socket = bundle.folder.join("console");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let receiver = std::thread::spawn(move || {
+        let (connection, _) = listener.accept().unwrap();
+        hull_runtime::exchange::receive_descriptor(std::os::fd::AsFd::as_fd(&connection)).unwrap()
+    });
+    assert!(bundle.leave(&["run", "-d", "--console-socket", socket.to_str().unwrap(), &bundle.id]));
+    let mut said = [0; 64];
+    let length = fs::File::from(receiver.join().unwrap()).read(&mut said).unwrap();
+    assert_eq!(text(&said[..length]), "on a terminal\r\n");
+}
+
+#[test]
+fn a_filter_works_with_and_without_new_privileges() {
+    if !can_run() {
+        return;
+    }
+    for none in [true, false] {
+        let mut bundle = Bundle::new(&["look", "/probe"]);
+        bundle.config["process"]["noNewPrivileges"] = json!(none);
+        let stat = json!({"names": ["lstat", "newfstatat", "statx"], "action": "SCMP_ACT_ERRNO", "errnoRet": 105});
+        bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [stat]});
+        assert_eq!(bundle.run(), "error: No buffer space available (os error 105)\n", "noNewPrivileges {none}");
+    }
+}
+
+#[test]
+fn users_of_a_container_need_not_be_the_hosts() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/proc/self/uid_map"]);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    bundle.config["linux"]["uidMappings"] = map.clone();
+    bundle.config["linux"]["gidMappings"] = map;
+    std::os::unix::fs::chown(bundle.inside(""), Some(100_000), Some(100_000)).unwrap();
+    let words = bundle.run();
+    assert_eq!(words.split_ascii_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+}
+
+#[test]
+fn errors_are_in_the_log_as_json_and_name_the_field() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["process"]["args"] = json!("true");
+    let output = bundle.hull(&["--log", "log", "--log-format", "json", "run", &bundle.id]);
+    assert!(!output.status.success());
+    let line: Value = serde_json::from_slice(&fs::read(bundle.folder.join("log")).unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("process.args: invalid type: string"), "{line}");
+    assert!(text(&output.stderr).contains("process.args"));
+}
+
+#[test]
+fn systemd_is_not_asked_and_a_plan_does_nothing() {
+    let bundle = Bundle::new(&["true"]);
+    let refused = bundle.hull(&["--systemd-cgroup", "list"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("--systemd-cgroup"));
+    let plan = bundle.command(&["plan", "."]).stdout(Stdio::piped()).output().unwrap();
+    assert!(text(&plan.stdout).contains("in / executes /probe true"), "{}", text(&plan.stdout));
+    assert!(bundle.leaves_nothing());
+}
