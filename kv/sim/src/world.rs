@@ -109,7 +109,8 @@ type Answer<T> = Receiver<Result<T, Failed>>;
 /// The one who keeps a lease alive for a while, then lets it end.
 #[derive(Default)]
 struct Keeper {
-    granting: Option<(i64, Answer<Response>)>,
+    /// The lease that was asked for, and when.
+    granting: Option<(i64, u64, Answer<Response>)>,
     asking: Option<(u64, Answer<Option<i64>>)>,
     kept: Option<Kept>,
     /// Members in whose store the lease was seen.
@@ -600,7 +601,7 @@ impl World {
                 let (reply, answer) = oneshot::channel();
                 let request = LeaseGrantRequest { id, ttl: TTL };
                 self.driver(node, |driver| driver.propose(Command::LeaseGrant(request), Caller::Nobody, Some(reply)));
-                self.keeper.granting = Some((id, answer));
+                self.keeper.granting = Some((id, self.now, answer));
             }
             // Now and then its keeper forgets it.
             Some(kept) if kept.safe_until < self.now => {
@@ -619,11 +620,11 @@ impl World {
     fn poll_keeper(&mut self) {
         // Clocks differ by three hundredths at most, and so does what they make of a lease's time.
         let lasts = TTL as u64 * 970;
-        if let Some((id, mut reply)) = self.keeper.granting.take() {
+        if let Some((id, asked, mut reply)) = self.keeper.granting.take() {
             match reply.try_recv() {
-                Err(TryRecvError::Empty) => self.keeper.granting = Some((id, reply)),
+                Err(TryRecvError::Empty) => self.keeper.granting = Some((id, asked, reply)),
                 Ok(Ok(_)) => {
-                    self.keeper.kept = Some(Kept { id, safe_until: self.now });
+                    self.keeper.kept = Some(Kept { id, safe_until: asked + lasts });
                     self.keeper.seen.clear();
                 }
                 _ => {}
