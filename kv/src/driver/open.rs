@@ -189,6 +189,8 @@ fn start_raft(member: u64, store: &Store, replay: Replay, timing: Timing) -> Res
         max_inflight_msgs: APPENDS_IN_FLIGHT,
         check_quorum: true,
         pre_vote: true,
+        // Everything proposed in one turn goes to a follower in one message.
+        batch_append: true,
         ..Config::default()
     };
     let logger = slog::Logger::root(slog::Discard, slog::o!());
