@@ -11,6 +11,9 @@ pub const SNAPSHOT_AFTER_BYTES: u64 = 16 * 1024 * 1024;
 /// Commands that go into one batch at most: bounds how long the first of them waits for the last.
 pub const MAX_BATCH: usize = 4096;
 
+/// Commands (bytes) after which a batch takes no more: it becomes one message to each follower.
+pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
 /// Committed entries applied under one hold of the store's lock: bounds how long readers wait.
 pub const APPLY_UNDER_LOCK: usize = 256;
 

@@ -17,7 +17,11 @@ use raft::{
 };
 
 use super::{Driver, Failed, Outlet, Reply, Sending};
-use crate::{limits::MAX_REQUEST_BYTES, metrics::count, peer::Word};
+use crate::{
+    limits::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES},
+    metrics::count,
+    peer::Word,
+};
 
 /// Where a proposal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub(super) struct Proposals {
     /// At the leader: raft takes one change of members at a time.
     changes: VecDeque<Queued>,
     next_id: u64,
+    /// Bytes taken since the last turn.
+    taken: usize,
     /// The last term of which an entry was applied.
     applied_term: u64,
 }
@@ -118,9 +124,15 @@ impl Driver {
         if command.len() > MAX_REQUEST_BYTES {
             return failed(reply, Failed::TooLarge);
         }
+        self.proposals.taken += command.len();
         let waiting = Waiting { reply, command, nature, place: Place::Parked };
         self.proposals.waiting.insert(id, waiting);
         self.dispatch(id);
+    }
+
+    /// Whether as much was taken as goes into one turn: it becomes one write, and one message a follower.
+    pub fn is_full(&self) -> bool {
+        self.proposals.taken >= MAX_BATCH_BYTES
     }
 
     /// Sends a proposal where it belongs now.
@@ -185,6 +197,7 @@ impl Driver {
                 self.dispatch(id);
             }
         }
+        self.proposals.taken = 0;
         self.forward(outlet);
         self.next_change(outlet);
     }
@@ -218,6 +231,7 @@ impl Driver {
             return;
         }
         for Forwarded { id, command, reconfigures } in forward.proposals {
+            self.proposals.taken += command.len();
             if reconfigures {
                 self.proposals.changes.push_back(Queued { id, from, command });
             } else if !self.append(EntryType::EntryNormal, command, Bytes::new()) {

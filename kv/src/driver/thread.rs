@@ -192,7 +192,8 @@ impl Runner {
                 return Next::Stop;
             }
             match self.receiver.try_recv() {
-                Ok(more) => input = more,
+                Ok(more) if !self.driver.is_full() => input = more,
+                Ok(last) => return self.take(last),
                 Err(_) => break,
             }
         }
