@@ -9,7 +9,10 @@ pub use security::Security;
 
 use hull_kv_core::limits::MAX_TXN_OPS;
 
-use crate::http::Address;
+use crate::{
+    http::Address,
+    limits::{QUOTA_MOST, QUOTA_SHARE},
+};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Config {
     pub security: Security,
     /// `--max-txn-ops`
     pub max_txn_ops: usize,
+    /// `--quota-backend-bytes`
+    pub quota: Quota,
     /// `--bcrypt-cost`
     pub bcrypt_cost: u32,
     /// `--auth-token-ttl`, in milliseconds
@@ -96,6 +101,12 @@ const SETTINGS: &[Setting] = &[
         variable: "ETCD_MAX_TXN_OPS",
         default: "128",
         help: "operations that a transaction may hold",
+    },
+    Setting {
+        flag: "quota-backend-bytes",
+        variable: "ETCD_QUOTA_BACKEND_BYTES",
+        default: "0",
+        help: "data beyond which writes are refused; 0: a quarter of the memory, at most 2 GiB; -1: no limit",
     },
     Setting {
         flag: "bcrypt-cost",
@@ -187,6 +198,7 @@ impl Config {
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
             })?,
+            quota: Quota::parse(&get("quota-backend-bytes"))?,
             bcrypt_cost: number(&get, "bcrypt-cost", 4..=31)? as u32,
             token_ttl_ms: number(&get, "auth-token-ttl", 1..=u64::from(u32::MAX))? * 1000,
         })
@@ -201,6 +213,36 @@ fn value_of(parser: &mut lexopt::Parser, flag: &str) -> Result<String, ConfigErr
         None => parser.value().map_err(|error| ConfigError(error.to_string()))?,
     };
     Ok(value.to_string_lossy().into_owned())
+}
+
+/// How much data the store may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// A share of the machine's memory.
+    OfMemory,
+    /// So many bytes.
+    Bytes(u64),
+    /// Any amount.
+    Unlimited,
+}
+
+impl Quota {
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError(format!("--quota-backend-bytes {text}: a number of bytes, 0 or -1 was expected"));
+        Ok(match text.parse::<i64>().map_err(|_| wrong())? {
+            0 => Self::OfMemory,
+            bytes => u64::try_from(bytes).map_or(Self::Unlimited, Self::Bytes),
+        })
+    }
+
+    /// The limit on a machine with so many bytes of memory.
+    pub fn bytes(self, memory: u64) -> u64 {
+        match self {
+            Self::OfMemory => (memory / QUOTA_SHARE).min(QUOTA_MOST),
+            Self::Bytes(bytes) => bytes,
+            Self::Unlimited => u64::MAX,
+        }
+    }
 }
 
 /// A setting that is a whole number within limits.

@@ -201,7 +201,7 @@ fn leases(reader: &Reader) -> Result<Vec<LeaseRecord>, ImportError> {
 fn each(
     reader: &Reader,
     name: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), ImportError>,
+    visit: &mut impl FnMut(&[u8], &[u8]) -> Result<(), ImportError>,
 ) -> Result<(), ImportError> {
     let bucket: Option<Bucket> = reader.bucket(name)?;
     bucket.map_or(Ok(()), |bucket| reader.each(&bucket, visit))

@@ -72,4 +72,11 @@ pub const PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// Words (bytes) of all members that wait for the log's thread; beyond, their connections wait.
 pub const PEER_INBOX_BYTES: usize = 32 * 1024 * 1024;
 
+/// Without a word the data may take one in so many bytes of the memory: it lies there once, a snapshot, the log's tail and the
+/// allocator take as much again, and the machine has other things to do.
+pub const QUOTA_SHARE: u64 = 4;
+
+/// Without a word never more than this (bytes): etcd's default.
+pub const QUOTA_MOST: u64 = 2 * 1024 * 1024 * 1024;
+
 const _: () = assert!(WAL_SEGMENT_BYTES > 4 * MAX_REQUEST_BYTES as u64);

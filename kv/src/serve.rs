@@ -100,6 +100,13 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     runtime.block_on(run(config, Arc::new(disk)))
 }
 
+/// The machine's memory, in bytes (sysinfo(2)).
+fn total_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "the field's type differs between architectures")]
+    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
+}
+
 async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     let load = |files: &Option<TlsFiles>, protocols: &[&str]| {
         files.clone().map(|files| Tls::load(files, protocols).map(Arc::new)).transpose().map_err(ServeError::Tls)
@@ -113,6 +120,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         timing: config.cluster.timing,
         life: join::life(),
         catch_up_bytes: CATCH_UP_BYTES,
+        quota_bytes: config.quota.bytes(total_memory()),
     };
     let driver = Driver::open(Arc::clone(&disk), start).map_err(ServeError::Open)?;
     if driver.cut_bytes() > 0 {

@@ -23,6 +23,7 @@ fn alone() -> Start {
         timing: Timing::default(),
         life: 1,
         catch_up_bytes: 0,
+        quota_bytes: u64::MAX,
     }
 }
 

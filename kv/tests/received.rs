@@ -54,6 +54,7 @@ fn snapshot() -> (Driver, Vec<u8>) {
         timing: Timing::default(),
         life: 1,
         catch_up_bytes: 0,
+        quota_bytes: u64::MAX,
     };
     let mut driver = Driver::open(Arc::new(MemoryDisk::default()), start).expect("open");
     driver.campaign();
@@ -104,6 +105,7 @@ fn a_power_cut_while_a_snapshot_arrives_leaves_the_member_as_it_was() {
         timing: Timing::default(),
         life: 1,
         catch_up_bytes: 0,
+        quota_bytes: u64::MAX,
     };
     drop(Driver::open(Arc::new(disk.clone()), start()).expect("open"));
     let mut arriving = Arriving::begin(Arc::new(disk.clone())).expect("begin");

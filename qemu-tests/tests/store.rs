@@ -156,3 +156,22 @@ fn every_acknowledged_write_survives_the_sudden_death_of_the_machine() {
     }
     node.wait_hello("");
 }
+
+#[test]
+fn a_store_that_is_full_refuses_writes_and_lives() {
+    let disk = Node::disk();
+    let mut node = Node::boot(&disk, "");
+    node.wait_store();
+    let before = node.pid_of("hull-kv").expect("the store runs");
+    let value = "x".repeat(1_000_000);
+    let port = node.vm.port(STORE_PORT);
+    // The machine has 256 MiB: were there no limit, the store would be killed for its memory before that.
+    let refused = (0..250).find_map(|number| {
+        let (status, body) = http_send("PUT", port, &format!("/kv/fill/{number}"), &value).expect("an answer");
+        (status != 200).then_some(body)
+    });
+    assert!(refused.as_deref().is_some_and(|body| body.contains("space exceeded")), "{refused:?}");
+    assert_eq!(node.pid_of("hull-kv"), Some(before), "it was killed and started again");
+    assert_eq!(http_get(port, "/kv/fill/0").expect("reads go on").1.len(), value.len());
+    node.etcdctl().run(&["del", "--prefix", "/fill/"]);
+}

@@ -99,6 +99,7 @@ impl Node {
             timing: Timing::default(),
             life,
             catch_up_bytes: 4 * 1024,
+            quota_bytes: u64::MAX,
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let driver = Driver::open(disk, start).map_err(|error| error.to_string())?;

@@ -115,7 +115,7 @@ impl Reader {
     pub fn each<E: From<ReadError>>(
         &self,
         bucket: &Bucket,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.walk(&bucket.0, &mut |_, key, value| visit(key, value))
     }

@@ -165,9 +165,9 @@ impl Driver {
         }
     }
 
-    /// Raises the NOSPACE alarm if this member's disk just ran low.
+    /// Raises the NOSPACE alarm if this member's disk just ran low, or a command went beyond the quota.
     fn raise_alarms(&mut self) {
-        if self.raft.raft.leader_id != 0 && self.space.take_alarm() {
+        if self.raft.raft.leader_id != 0 && (self.space.take_alarm() || self.quota.take_alarm()) {
             let request = AlarmRequest {
                 action: AlarmAction::Activate.into(),
                 member_id: self.shared.member,

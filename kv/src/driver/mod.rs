@@ -11,6 +11,7 @@ mod members;
 mod open;
 mod outlet;
 mod propose;
+mod quota;
 mod reads;
 mod ready;
 mod space;
@@ -35,6 +36,7 @@ pub(crate) use open::REMOVED;
 pub use open::{Identity, OpenError, Start};
 pub use outlet::{Nobody, Outlet, Sending, SnapshotOut};
 use propose::Proposals;
+use quota::Quota;
 use raft::{
     RawNode, StateRole,
     eraftpb::{Message, MessageType},
@@ -95,6 +97,7 @@ pub struct Driver {
     role: StateRole,
     fate: Fate,
     space: Space,
+    quota: Quota,
     /// What the member says of itself; proposed when the log says something else.
     identity: Identity,
     /// The leader's snapshot that raft is about to take.
@@ -179,6 +182,7 @@ impl Driver {
             let released = ready.persisted(&mut self.raft, proof);
             self.say(released.messages, outlet);
             self.apply(released.committed, now, outlet);
+            self.quota.applied();
             self.raft.advance_apply();
             self.follow_role(now);
             self.answer_reads(now, outlet);

@@ -8,8 +8,8 @@ use raft::{
 };
 
 use super::{
-    Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals, reads::Reads,
-    space::Space,
+    Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals, quota::Quota,
+    reads::Reads, space::Space,
 };
 use crate::{
     disk::Disk,
@@ -43,6 +43,8 @@ pub struct Start {
     pub life: u64,
     /// Applied entries (bytes) that are kept in memory for members that lag a little behind.
     pub catch_up_bytes: usize,
+    /// Bytes of keys and values beyond which writes are refused; `u64::MAX`: none.
+    pub quota_bytes: u64,
 }
 
 /// What a member says that was removed.
@@ -122,6 +124,7 @@ impl Driver {
             role: StateRole::Follower,
             fate: Fate::Goes,
             space,
+            quota: Quota::new(start.quota_bytes),
             identity: start.identity,
             arrived: None,
             cut_bytes,

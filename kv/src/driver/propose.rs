@@ -19,6 +19,7 @@ use raft::{
 use super::{Driver, Failed, Outlet, Reply, Sending};
 use crate::{
     limits::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES},
+    lock::read,
     metrics::count,
     peer::Word,
 };
@@ -113,7 +114,8 @@ impl Driver {
                 let _ = reply.send(Err(why));
             }
         };
-        if self.space.refuses(&op) {
+        let used = read(&self.shared.store).usage().bytes;
+        if self.space.refuses(&op) || self.quota.refuses(&op, used) {
             return failed(reply, Failed::Refused(Refused::NoSpace));
         }
         let id = self.proposals.fresh_id();

@@ -130,7 +130,8 @@ impl Space {
 /// Even on the smallest disk this much is kept back (bytes): more than the reserve, so that puts never take that.
 const LOWEST: u64 = RESERVE_BYTES * 3 / 2;
 
-fn needs_room(op: &Op) -> bool {
+/// Whether a command takes room. Deletes, compactions and revoking give some back.
+pub(super) fn needs_room(op: &Op) -> bool {
     match op {
         Op::Put(_) | Op::LeaseGrant(_) => true,
         Op::Txn(txn) => any_put(txn.success.iter().chain(&txn.failure)),
