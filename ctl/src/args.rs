@@ -162,8 +162,14 @@ pub(crate) enum Update {
         release: PathBuf,
     },
     /// Stop everything in order and jump into the staged slot, on trial
+    ///
+    /// A node that is not healthy is refused, by the name of what does not run: the trial would fail by it.
     #[command(after_help = "Example:\n  hullctl update swap")]
-    Swap,
+    Swap {
+        /// Swap although something does not run now
+        #[arg(long)]
+        force: bool,
+    },
     /// Show both slots
     #[command(after_help = "Example:\n  hullctl update status")]
     Status,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use hull_init_core::control::{Line, RunningRoot, State as NodeState, format_line};
+use hull_init_core::health::Verdict;
 use hull_init_core::services::Health;
 use hull_init_core::supervisor::{Id, Millis, State, Watched};
 
@@ -100,6 +101,7 @@ impl Pid1 {
         let addresses = self.addresses();
         let store = reachable(self.config.kv_listen().as_str(), &addresses);
         let services = self.services_line();
+        let trial = self.trial_line(time);
         let console = &mut self.console;
         console.line(format_args!("\r\n  Hull {}   {}", node.version, node.name));
         console.line(format_args!("  slot      {slot}"));
@@ -110,11 +112,11 @@ impl Pid1 {
         if let Some(gap) = node.swap_gap_ms {
             console.line(format_args!("  swap      without a store for {gap} ms"));
         }
-        if let Trial::Running { deadline, .. } = node.trial {
-            console.line(format_args!(
-                "  trial     healthy within {} s, or back to the other slot",
-                deadline.since(time) / 1000
-            ));
+        if let Some((left_s, missing)) = trial {
+            console.line(format_args!("  trial     healthy within {left_s} s, or back to the other slot"));
+            if !missing.is_empty() {
+                console.line(format_args!("            missing: {missing}"));
+            }
         }
         for complaint in self.config.complaints() {
             console.line(format_args!("  ! {complaint}"));
@@ -128,6 +130,16 @@ impl Pid1 {
             up_ms,
             node.started.0 + up_ms
         ));
+    }
+
+    /// Seconds left to a trial, and what is missing.
+    fn trial_line(&self, time: Millis) -> Option<(u64, Line)> {
+        let Trial::Running { deadline, .. } = self.node.trial else { return None };
+        let missing = match self.verdict(time, deadline) {
+            Verdict::Good => Line::new(),
+            Verdict::Failed(missing) | Verdict::Undecided(missing) => missing,
+        };
+        Some((deadline.since(time) / 1000, missing))
     }
 
     fn addresses(&self) -> Line {

@@ -6,8 +6,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_init_core::control::{
-    self, Follow, Node as NodeAnswer, Refusal, Request, Response, SOCKET, Service, ServiceState, Trial as TrialAnswer,
-    line,
+    self, Follow, Node as NodeAnswer, Refusal, Request, Response, SOCKET, Service, ServiceState, SwapFrom,
+    Trial as TrialAnswer, line,
 };
 use hull_init_core::health::Verdict;
 use hull_init_core::limits::{LOG_PIECE_BYTES, MAX_CONNECTIONS, PACKET_BYTES};
@@ -165,7 +165,10 @@ impl Pid1 {
             }
             Request::UpdateStage { path } => return self.job(Job::Stage, &["stage", path], index),
             Request::UpdateStatus => return self.job(Job::Slots, &["slots"], index),
-            Request::UpdateSwap => return self.job(Job::KexecLoad, &["kexec-load"], index),
+            Request::UpdateSwap { from } => {
+                self.may_swap(*from)?;
+                return self.job(Job::KexecLoad, &["kexec-load"], index);
+            }
             Request::Restart { name } => {
                 let id = self.table.find(name).ok_or_else(|| self.no_service(name, "restart"))?;
                 self.log.info(format_args!("{name}: restart asked for"));
@@ -176,6 +179,20 @@ impl Pid1 {
         }
         self.answer_and_close(Some(index), &Response::Done);
         Ok(Answer::Job)
+    }
+
+    /// What does not run on this system would fail the trial of the next one: nobody should find that out by an outage.
+    fn may_swap(&self, from: SwapFrom) -> Result<(), Refusal> {
+        let time = now();
+        match (from, self.verdict(time, time)) {
+            (SwapFrom::Whatever, _) | (SwapFrom::Healthy, Verdict::Good) => Ok(()),
+            (SwapFrom::Healthy, Verdict::Failed(missing) | Verdict::Undecided(missing)) => Err(Refusal::new(
+                "the staged slot",
+                "swap to",
+                &control::format_line(format_args!("the node is not healthy: {missing}")),
+                "mend that first, for the trial would fail by it; `hullctl update swap --force` swaps all the same",
+            )),
+        }
     }
 
     fn job(&mut self, job: Job, arguments: &[&str], index: usize) -> Result<Answer, Refusal> {

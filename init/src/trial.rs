@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use hull_init_core::control::{RunningRoot, SlotName, format_line};
-use hull_init_core::health::{Verdict, judge};
+use hull_init_core::health::{Judged, Verdict, judge};
 use hull_init_core::shutdown::Goal;
 use hull_init_core::supervisor::Millis;
 use rustix::time::{ClockId, clock_gettime};
@@ -129,8 +129,10 @@ impl Pid1 {
 
     /// What is missing, for the judgement and for the status.
     pub(crate) fn verdict(&self, time: Millis, deadline: Millis) -> Verdict {
-        let name = |index: usize| self.table.entries.get(index).map_or("", |entry| entry.service.name.as_str());
-        judge(time, deadline, self.supervisor.iter().map(|(id, service)| (name(id.index()), service)))
+        let entries = self.supervisor.iter().zip(&self.table.entries);
+        let judged =
+            entries.map(|((_, watched), entry)| Judged { name: &entry.service.name, reason: &entry.reason, watched });
+        judge(time, deadline, judged)
     }
 
     fn judge(&mut self, time: Millis, slot: SlotName, deadline: Millis) {

@@ -114,6 +114,25 @@ fn a_release_whose_kv_never_gets_ready_ends_on_the_old_slot() {
 }
 
 #[test]
+fn an_unhealthy_node_is_not_swapped_unless_forced_and_the_reason_is_kept() {
+    let release = make_release(ReleaseKind::Newer);
+    let disk = Node::disk();
+    let mut node = boot(&disk, &[]);
+    node.store().put("/hull/containers/bad", "not json").expect("put into the store");
+    node.must(&format!("hullctl update stage {release}"));
+    let refused = node.shell("hullctl update swap");
+    assert_eq!(refused.status, 1, "{}", refused.output);
+    for word in ["launcher reports", "container bad", "--force"] {
+        assert!(refused.output.contains(word), "no {word}: {}", refused.output);
+    }
+    node.wait_store();
+    node.end_with("hullctl update swap --force");
+    node.expect_up("0.1.0", Slot::A, SWAP);
+    let bad = slot(&mut node, Slot::B);
+    assert!(bad["reason"].as_str().is_some_and(|reason| reason.contains("container bad")), "{bad}");
+}
+
+#[test]
 fn a_machine_killed_at_any_moment_of_stage_and_swap_boots_old_or_new_whole() {
     let release = make_release(ReleaseKind::Newer);
     let seeds = long_run(3, 60);

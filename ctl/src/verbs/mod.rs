@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::place::Place;
 use crate::screen::Screen;
 use crate::{console, status};
-use hull_init_core::control::{self, Request};
+use hull_init_core::control::{self, Request, SwapFrom};
 
 /// Performs the verb of `cli`.
 pub(crate) fn perform(cli: &Cli, screen: &mut Screen) -> Result<(), Failure> {
@@ -25,7 +25,10 @@ pub(crate) fn perform(cli: &Cli, screen: &mut Screen) -> Result<(), Failure> {
         Verb::Image(Image::Load { archive, name }) => containers::load(&place, archive, name.as_deref(), screen),
         Verb::Image(Image::Ls) => containers::images(&place, screen),
         Verb::Update(Update::Stage { release }) => update::stage(&place, release, screen),
-        Verb::Update(Update::Swap) => update::swap(&place, screen),
+        Verb::Update(Update::Swap { force }) => {
+            let from = if *force { SwapFrom::Whatever } else { SwapFrom::Healthy };
+            update::swap(&place, from, screen)
+        }
         Verb::Update(Update::Status) => update::status(&place, screen),
         Verb::Service(Service::Restart { name }) => power::restart(&place, name, screen),
         Verb::Kv(wanted) => kv::perform(&place, wanted, screen),

@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::progress::Progress;
 use crate::screen::{Screen, Tone};
 use crate::status::json::slots as slots_value;
-use hull_init_core::control::{self, Request, Response, Slot, SlotContent, SlotUsage};
+use hull_init_core::control::{self, Request, Response, Slot, SlotContent, SlotUsage, SwapFrom};
 use serde_json::json;
 use std::path::Path;
 
@@ -28,9 +28,9 @@ pub(crate) fn stage(place: &Place, release: &Path, screen: &mut Screen) -> Resul
 }
 
 /// Jumps into the staged slot.
-pub(crate) fn swap(place: &Place, screen: &mut Screen) -> Result<(), Failure> {
+pub(crate) fn swap(place: &Place, from: SwapFrom, screen: &mut Screen) -> Result<(), Failure> {
     place.need_node("swap to", "the staged slot")?;
-    follow(&Request::UpdateSwap, screen)?;
+    follow(&Request::UpdateSwap { from }, screen)?;
     screen.show(&json!({ "operation": "swap", "accepted": true }), |_| {
         "swap: PID 1 stops everything in order and jumps; `hullctl update status` tells how it went\n".to_owned()
     })

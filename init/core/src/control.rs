@@ -49,9 +49,21 @@ pub enum Request {
         path: Path,
     },
     /// Loads the staged slot, stops everything in order and jumps. Answered by `Progress`; `Done` comes before the stop.
-    UpdateSwap,
+    UpdateSwap {
+        /// Whether the node must be healthy before it.
+        from: SwapFrom,
+    },
     /// Answered by a `Slot` each.
     UpdateStatus,
+}
+
+/// From what node a swap starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SwapFrom {
+    /// A healthy one: what does not run before a swap does not run after it either, and would be blamed on the new release.
+    Healthy,
+    /// Any.
+    Whatever,
 }
 
 /// Whether `Logs` ends with what is there.

@@ -2,9 +2,23 @@
 
 use core::fmt::Write as _;
 
-use crate::control::Line;
+use crate::control::{Line, cut};
 use crate::services::Health;
 use crate::supervisor::{Millis, Reported, State, Watched};
+
+/// Bytes of one service's reason in a verdict: of the services that are missing, two have room to say why.
+const REASON_BYTES: usize = 96;
+
+/// A service that is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'s> {
+    /// Its name.
+    pub name: &'s str,
+    /// What it reported last, or how it ended.
+    pub reason: &'s str,
+    /// What it does.
+    pub watched: &'s Watched,
+}
 
 /// Judgement on a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,21 +35,22 @@ pub enum Verdict {
 ///
 /// A service counts when it is ready now: one that was ready and crashed since is missing. A crash alone is no verdict, for
 /// the old release may have crashed just as well and come back; only the deadline decides.
-pub fn judge<'s>(now: Millis, deadline: Millis, services: impl Iterator<Item = (&'s str, &'s Watched)>) -> Verdict {
+pub fn judge<'s>(now: Millis, deadline: Millis, services: impl Iterator<Item = Judged<'s>>) -> Verdict {
     let mut missing = Line::new();
-    let mut list = |name: &str, what: &str| {
+    let mut list = |name: &str, what: &str, reason: &str| {
         let comma = if missing.is_empty() { "" } else { ", " };
+        let colon = if reason.is_empty() { "" } else { ": " };
         let length = missing.len();
-        if write!(missing, "{comma}{name} {what}").is_err() {
+        if write!(missing, "{comma}{name} {what}{colon}{}", cut::<REASON_BYTES>(reason)).is_err() {
             missing.truncate(length); // the first ones tell enough
         }
     };
-    for (name, service) in services.filter(|(_, service)| service.health != Health::Ignored) {
-        let ready = matches!(service.state, State::Ready { .. });
-        match (ready, service.health, service.reported) {
-            (false, ..) => list(name, what_it_does(&service.state)),
-            (true, Health::Reported, Reported::Nothing) => list(name, "has not reported its health"),
-            (true, Health::Reported, Reported::Unhealthy) => list(name, "reports that something does not run"),
+    for Judged { name, reason, watched } in services.filter(|judged| judged.watched.health != Health::Ignored) {
+        let ready = matches!(watched.state, State::Ready { .. });
+        match (ready, watched.health, watched.reported) {
+            (false, ..) => list(name, what_it_does(&watched.state), reason_of_state(&watched.state, reason)),
+            (true, Health::Reported, Reported::Nothing) => list(name, "has not reported its health", ""),
+            (true, Health::Reported, Reported::Unhealthy) => list(name, "reports", reason),
             (true, ..) => {}
         }
     }
@@ -45,6 +60,14 @@ pub fn judge<'s>(now: Millis, deadline: Millis, services: impl Iterator<Item = (
         Verdict::Failed(missing)
     } else {
         Verdict::Undecided(missing)
+    }
+}
+
+/// The reason that belongs to a state: what runs has none yet, whatever an earlier life left.
+fn reason_of_state<'r>(state: &State, reason: &'r str) -> &'r str {
+    match state {
+        State::BackingOff { .. } | State::Stopped(_) | State::HeldBack => reason,
+        State::Waiting | State::Starting { .. } | State::Ready { .. } | State::Stopping { .. } => "",
     }
 }
 
@@ -83,8 +106,9 @@ mod tests {
     }
 
     fn judged(supervisor: &Supervisor, now: u64) -> Verdict {
-        let names = ["network", "kv", "launcher"];
-        judge(Millis(now), Millis(60_000), supervisor.iter().map(|(id, watched)| (names[id.index()], watched)))
+        let told = [("network", ""), ("kv", "killed by signal 11"), ("launcher", "container bad: not JSON")];
+        let judged = |(id, watched): (Id, _)| Judged { name: told[id.index()].0, reason: told[id.index()].1, watched };
+        judge(Millis(now), Millis(60_000), supervisor.iter().map(judged))
     }
 
     #[test]
@@ -95,7 +119,8 @@ mod tests {
         node.step(Millis(1), Event::Ready(Id(2)));
         assert_eq!(judged(&node, 2), Verdict::Undecided("launcher has not reported its health".try_into().unwrap()));
         node.step(Millis(1), Event::Unhealthy(Id(2)));
-        assert!(matches!(judged(&node, 2), Verdict::Undecided(_)));
+        let why = "launcher reports: container bad: not JSON";
+        assert_eq!(judged(&node, 2), Verdict::Undecided(why.try_into().unwrap()));
         node.step(Millis(1), Event::Healthy(Id(2)));
         assert_eq!(judged(&node, 2), Verdict::Good);
     }
@@ -116,7 +141,25 @@ mod tests {
         node.step(Millis(1), Event::Ready(Id(2)));
         node.step(Millis(1), Event::Healthy(Id(2)));
         node.step(Millis(2), Event::Ended(Id(1), Ending::Signal(11)));
-        assert_eq!(judged(&node, 3), Verdict::Undecided("kv keeps failing".try_into().unwrap()));
+        assert_eq!(judged(&node, 3), Verdict::Undecided("kv keeps failing: killed by signal 11".try_into().unwrap()));
+    }
+
+    #[test]
+    fn a_long_reason_leaves_room_for_the_others() {
+        let node = {
+            let mut node = node();
+            for id in [1, 2] {
+                node.step(Millis(1), Event::Ready(Id(id)));
+                node.step(Millis(2), Event::Ended(Id(id), Ending::Signal(9)));
+            }
+            node
+        };
+        let long = "x".repeat(200);
+        let judged = |(_, watched)| Judged { name: "kv", reason: &long, watched };
+        let Verdict::Failed(missing) = judge(Millis(9), Millis(9), node.iter().map(judged)) else {
+            panic!("it failed")
+        };
+        assert_eq!(missing.matches("kv keeps failing: xxx").count(), 2, "{missing}");
     }
 
     #[test]
