@@ -32,6 +32,8 @@ const EVENTS: usize = 64;
 
 /// What happens to a launcher.
 pub(crate) enum Event {
+    /// Whether the loop turns is asked.
+    Alive,
     /// All declarations of the store, key and value.
     Listed(Vec<(Vec<u8>, Vec<u8>)>),
     /// A declaration was written.
@@ -101,6 +103,7 @@ async fn run() -> Result<(), Refusal> {
     tokio::task::spawn_local(resolver::follow());
     tokio::task::spawn_local(store::follow(kv.clone(), events.clone()));
     tokio::task::spawn_local(node::report(kv, environment("HULL_NODE_NAME", "node"), events.clone()));
+    tokio::task::spawn_local(crate::alive::ask(events.clone()));
     terminate_on_signal(&events)?;
     notify(&[NotifyState::Ready]);
     launcher.serve(receiver).await;
@@ -238,6 +241,7 @@ impl Launcher {
                 let _ = reply.send(self.list());
             }
             Event::ImageLoaded => self.containers.retry(now_ms()),
+            Event::Alive => notify(&[NotifyState::Watchdog]),
             Event::Terminate => {}
         }
     }

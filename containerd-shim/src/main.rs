@@ -1,5 +1,6 @@
 //! `hull-launcher`: runs the containers that are declared in the store and on the command line.
 
+mod alive;
 mod cgroup;
 mod changes;
 mod clock;

@@ -1,5 +1,6 @@
 //! Control groups: `hull.init` for PID 1, one below `hull.services` for each service, `hull.containers` for the launcher's.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 
 use heapless::String;
@@ -55,6 +56,8 @@ fn enable_below(group: &str) -> Result<()> {
 pub(crate) struct Group {
     folder: OwnedFd,
     path: files::Path,
+    /// Kills for memory that were told already.
+    oom_kills: Cell<u64>,
 }
 
 impl Group {
@@ -68,7 +71,7 @@ impl Group {
             files::write(&files::path(&[&path, "/memory.max"]), text.as_bytes())?;
         }
         let folder = open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { folder, path })
+        Ok(Self { folder, path, oom_kills: Cell::new(0) })
     }
 
     /// For clone3(2).
@@ -79,6 +82,15 @@ impl Group {
     /// SIGKILL to everything in it.
     pub(crate) fn kill(&self) {
         let _ = files::write(&files::path(&[&self.path, "/cgroup.kill"]), b"1"); // an empty group has nothing to kill
+    }
+
+    /// Whether the kernel killed something in it for memory since this was asked last.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let mut buffer = [0; 256];
+        let text = files::read(&files::path(&[&self.path, "/memory.events"]), &mut buffer).unwrap_or(b"");
+        let lines = core::str::from_utf8(text).unwrap_or("").lines();
+        let kills = lines.filter_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).next().unwrap_or(0);
+        self.oom_kills.replace(kills) < kills
     }
 
     /// Bytes in use.

@@ -1,9 +1,10 @@
 //! What PID 1's children say and how they end: their logs, their notices, their exit codes.
 
+use crate::cgroups::Group;
 use hull_init_core::control::{format_line, line};
 use hull_init_core::limits::NOTIFY_BYTES;
 use hull_init_core::notify::{self, Notice};
-use hull_init_core::supervisor::{Ending, Event, Id, State};
+use hull_init_core::supervisor::{Ending, Event, Id, State, Then};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use crate::pid1::{Children, Pid1, SHARE};
@@ -39,18 +40,25 @@ impl Pid1 {
     fn service_ended(&mut self, id: Id, ending: Ending) {
         self.take_output(id); // its last words
         self.take_notices(id);
+        let then = match self.supervisor.get(id).map(|service| service.state) {
+            Some(State::Stopping { then, .. }) => Some(then),
+            _ => None,
+        };
         let Some(entry) = self.table.get(id) else { return };
         entry.child = None;
         let mut buffer = [0; 160];
         let last = core::str::from_utf8(entry.ring.last_line(&mut buffer)).unwrap_or("");
-        let how = How(ending);
+        let killed = ending == Ending::Signal(rustix::process::Signal::KILL.as_raw());
+        let how = match then {
+            Some(Then::BackOff) => How::Ended(Ending::Silent),
+            None if killed && entry.group.as_ref().is_some_and(Group::ran_out_of_memory) => How::OutOfMemory,
+            _ => How::Ended(ending),
+        };
         entry.reason = format_line(format_args!("{how}; last line: {last}"));
         let name = entry.service.name.clone();
-        let was_told = self.supervisor.get(id).is_some_and(|service| matches!(service.state, State::Stopping { .. }));
-        if was_told {
-            self.log.info(format_args!("{name}: {how}"));
-        } else {
-            self.log.warning(format_args!("{name}: {how}; last line: {last}"));
+        match then {
+            Some(Then::Restart | Then::Stay) => self.log.info(format_args!("{name}: {how}")),
+            Some(Then::BackOff) | None => self.log.warning(format_args!("{name}: {how}; last line: {last}")),
         }
         self.step(Event::Ended(id, ending));
     }
@@ -112,16 +120,23 @@ impl Pid1 {
 }
 
 /// An ending in words.
-pub(crate) struct How(pub(crate) Ending);
+#[derive(Clone, Copy)]
+pub(crate) enum How {
+    /// As the kernel or the supervisor tells it.
+    Ended(Ending),
+    /// The kernel killed it for memory.
+    OutOfMemory,
+}
 
 impl std::fmt::Display for How {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Ending::Code(crate::spawn::NOT_BECOME) => f.write_str("could not become its program"),
-            Ending::Code(code) => write!(f, "exited with {code}"),
-            Ending::Signal(number) => write!(f, "killed by signal {number}"),
-            Ending::NotStarted(errno) => write!(f, "could not be started, errno {errno}"), // a name would cost an allocation
-            Ending::Silent => f.write_str("killed, for it said nothing in time"),
+        match self {
+            Self::OutOfMemory => f.write_str("killed: out of memory"),
+            Self::Ended(Ending::Code(crate::spawn::NOT_BECOME)) => f.write_str("could not become its program"),
+            Self::Ended(Ending::Code(code)) => write!(f, "exited with {code}"),
+            Self::Ended(Ending::Signal(number)) => write!(f, "killed by signal {number}"),
+            Self::Ended(Ending::NotStarted(errno)) => write!(f, "could not be started, errno {errno}"), // a name would cost an allocation
+            Self::Ended(Ending::Silent) => f.write_str("killed, for it said nothing in time"),
         }
     }
 }

@@ -13,6 +13,7 @@ use rustix::process::Pid;
 
 use crate::children::How;
 use crate::pid1::Pid1;
+use crate::requests::Client;
 use crate::sys::process::Child;
 use crate::table::LogPipe;
 
@@ -53,7 +54,7 @@ const MAX_JOBS: usize = 4;
 struct Running {
     job: Job,
     child: Child,
-    connection: Option<usize>,
+    client: Option<Client>,
 }
 
 /// What runs.
@@ -69,7 +70,7 @@ pub(crate) struct Jobs {
 #[derive(Clone, Copy)]
 pub(crate) struct Ended {
     pub(crate) job: Job,
-    pub(crate) connection: Option<usize>,
+    pub(crate) client: Option<Client>,
 }
 
 impl Jobs {
@@ -92,7 +93,7 @@ impl Jobs {
     pub(crate) fn ended(&mut self, pid: Pid) -> Option<Ended> {
         let index = self.running.iter().position(|running| running.child.pid == pid)?;
         let running = self.running.swap_remove(index);
-        Some(Ended { job: running.job, connection: running.connection })
+        Some(Ended { job: running.job, client: running.client })
     }
 
     /// The job that changes slots, if one runs.
@@ -102,8 +103,8 @@ impl Jobs {
 }
 
 impl Pid1 {
-    /// Starts a job; its answer goes to `connection`, which stays open until it ends.
-    pub(crate) fn start_job(&mut self, job: Job, arguments: &[&str], connection: Option<usize>) -> Result<(), Refusal> {
+    /// Starts a job; its answer goes to `client`, whose connection stays open until it ends.
+    pub(crate) fn start_job(&mut self, job: Job, arguments: &[&str], client: Option<Client>) -> Result<(), Refusal> {
         let refused =
             |cause: &str, remedy: &str| Refusal::new("update", arguments.first().unwrap_or(&""), cause, remedy);
         if job.changes_slots() && self.jobs.changing().is_some() {
@@ -112,12 +113,12 @@ impl Pid1 {
         if self.jobs.running.is_full() {
             return Err(refused("too many requests at once", "try again"));
         }
-        let third: Option<BorrowedFd<'_>> = connection.and_then(|index| self.connections.socket(index));
+        let third: Option<BorrowedFd<'_>> = client.and_then(|client| self.connections.socket(client));
         let child = crate::spawn::own_mode(arguments, self.jobs.pipe.write.as_fd(), third).map_err(|error| {
             refused(&format_line(format_args!("clone: {:?}", error.raw_os_error())), "free some memory, or try again")
         })?;
         // There is room: just looked.
-        let _ = self.jobs.running.push(Running { job, child, connection });
+        let _ = self.jobs.running.push(Running { job, child, client });
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl Pid1 {
         self.jobs.take_output();
         let went = if ending == Ending::Code(0) { Went::Well } else { Went::Wrong };
         if went == Went::Wrong {
-            self.log.warning(format_args!("{:?}: {}", ended.job, How(ending)));
+            self.log.warning(format_args!("{:?}: {}", ended.job, How::Ended(ending)));
         }
         // 0: it said Done itself. 1: it said Refused itself. Everything else came unexpected, even for itself.
         let unexpected = !matches!(ending, Ending::Code(0 | 1));
@@ -144,7 +145,7 @@ impl Pid1 {
             Job::MarkGood => self.marked(went),
             Job::SpendTry => self.try_spent(went),
             Job::KexecLoad if went == Went::Well => {
-                self.answer_and_close(ended.connection, &Response::Done);
+                self.answer_and_close(ended.client, &Response::Done);
                 return self.begin_end(Goal::Swap, "update swap");
             }
             Job::ResizeState if went == Went::Wrong => {
@@ -156,11 +157,11 @@ impl Pid1 {
             Job::Stage | Job::Slots | Job::KexecLoad | Job::ResizeState => {}
         }
         if unexpected {
-            let cause = format_line(format_args!("its process was {}", How(ending)));
+            let cause = format_line(format_args!("its process was {}", How::Ended(ending)));
             let refusal = Refusal::new("update", "carry it out", &cause, "see `hullctl logs update`");
-            self.answer_and_close(ended.connection, &Response::Refused(refusal));
+            self.answer_and_close(ended.client, &Response::Refused(refusal));
         } else {
-            self.close(ended.connection);
+            self.close(ended.client);
         }
     }
 }

@@ -84,10 +84,14 @@ impl Record {
 
 impl fmt::Write for Record {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes().take(RECORD_BYTES - self.length) {
-            // One record is one line, and control bytes from outside do not reach the console.
-            self.bytes[self.length] = if byte < 0x20 { b' ' } else { byte };
-            self.length += 1;
+        // One record is one line, and control characters from outside do not reach the console.
+        for character in text.chars().map(hull_init_core::control::shown) {
+            let end = self.length + character.len_utf8();
+            if end > RECORD_BYTES {
+                return Ok(());
+            }
+            character.encode_utf8(&mut self.bytes[self.length..end]);
+            self.length = end;
         }
         Ok(())
     }

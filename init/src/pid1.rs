@@ -163,6 +163,10 @@ impl Pid1 {
         let _ = epoll::modify(&self.epoll, fd, source.data(), flags); // only fails for what was never watched
     }
 
+    pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, fd); // only fails for what was never watched
+    }
+
     /// Takes a service into the table; what is wrong with it is a note, and the others go on.
     pub(crate) fn add_service(&mut self, service: Service) {
         if let Some(id) = self.table.find(&service.name) {
@@ -271,7 +275,7 @@ impl Pid1 {
         match entry.spawn(&self.config) {
             Ok(()) => Event::Spawned(id),
             Err(errno) => {
-                let how = How(Ending::NotStarted(errno));
+                let how = How::Ended(Ending::NotStarted(errno));
                 entry.reason = format_line(format_args!("{how}"));
                 self.log.error(format_args!("{}: {how}; it is tried again", entry.service.name));
                 Event::SpawnFailed(id, errno)

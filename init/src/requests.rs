@@ -34,12 +34,24 @@ const SHARE: usize = 32;
 pub(crate) struct Connections {
     listener: Option<OwnedFd>,
     open: [Option<Connection>; MAX_CONNECTIONS],
+    accepted: u64,
 }
 
 struct Connection {
     socket: OwnedFd,
     answer: Answer,
+    serial: u64,
 }
+
+/// One client: its place in the table, and which of all that ever had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    index: usize,
+    serial: u64,
+}
+
+/// After its request nothing more is read from a client: only its end is of interest.
+const UNTIL_IT_HANGS_UP: EventFlags = EventFlags::RDHUP;
 
 /// Where a connection is in its answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,8 +83,14 @@ enum Next {
 }
 
 impl Connections {
-    pub(crate) fn socket(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.open.get(index)?.as_ref().map(|connection| connection.socket.as_fd())
+    /// Its socket, as long as it is there.
+    pub(crate) fn socket(&self, client: Client) -> Option<BorrowedFd<'_>> {
+        let connection = self.open.get(client.index)?.as_ref()?;
+        (connection.serial == client.serial).then_some(connection.socket.as_fd())
+    }
+
+    fn client(&self, index: usize) -> Option<Client> {
+        Some(Client { index, serial: self.open.get(index)?.as_ref()?.serial })
     }
 }
 
@@ -106,7 +124,9 @@ impl Pid1 {
             if let (true, Some(index)) = (is_root, free)
                 && self.watch(socket.as_fd(), Source::Connection(index as u8), EventFlags::IN).is_ok()
             {
-                self.connections.open[index] = Some(Connection { socket, answer: Answer::Unasked });
+                self.connections.accepted += 1;
+                let serial = self.connections.accepted;
+                self.connections.open[index] = Some(Connection { socket, answer: Answer::Unasked, serial });
             }
         }
     }
@@ -117,9 +137,9 @@ impl Pid1 {
         if connection.answer == Answer::Unasked {
             return self.take_request(index);
         }
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+        if flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) {
             // A job goes on without its reader: what it changes is not undone by a closed terminal.
-            return self.close(Some(index));
+            return self.close(self.connections.client(index));
         }
         self.go_on_answering(index);
     }
@@ -130,7 +150,7 @@ impl Pid1 {
         let length = match recv(&connection.socket, &mut packet[..], RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN) => return,
             Ok((_, length)) if length > 0 => length,
-            Ok(_) | Err(_) => return self.close(Some(index)),
+            Ok(_) | Err(_) => return self.close(self.connections.client(index)),
         };
         let answer = match control::decode::<Request>(&packet[..length.min(PACKET_BYTES)]) {
             Ok(request) => self.begin(index, &request),
@@ -148,7 +168,7 @@ impl Pid1 {
                 }
                 self.go_on_answering(index);
             }
-            Err(refusal) => self.answer_and_close(Some(index), &Response::Refused(refusal)),
+            Err(refusal) => self.answer_and_close(self.connections.client(index), &Response::Refused(refusal)),
         }
     }
 
@@ -177,7 +197,7 @@ impl Pid1 {
             Request::Reboot => self.begin_end(Goal::Reboot, "hullctl reboot"),
             Request::Poweroff => self.begin_end(Goal::Poweroff, "hullctl poweroff"),
         }
-        self.answer_and_close(Some(index), &Response::Done);
+        self.answer_and_close(self.connections.client(index), &Response::Done);
         Ok(Answer::Job)
     }
 
@@ -196,7 +216,7 @@ impl Pid1 {
     }
 
     fn job(&mut self, job: Job, arguments: &[&str], index: usize) -> Result<Answer, Refusal> {
-        self.start_job(job, arguments, Some(index)).map(|()| Answer::Job)
+        self.start_job(job, arguments, self.connections.client(index)).map(|()| Answer::Job)
     }
 
     fn no_service(&self, name: &str, operation: &str) -> Refusal {
@@ -234,11 +254,13 @@ impl Pid1 {
                 Next::Packet(packet, after) => (packet, Some(after)),
                 Next::Last(packet) => (packet, None),
                 Next::Later => {
-                    return self.rewatch(connection.socket.as_fd(), Source::Connection(index as u8), EventFlags::IN);
+                    return self.rewatch(connection.socket.as_fd(), Source::Connection(index as u8), UNTIL_IT_HANGS_UP);
                 }
             };
             let mut buffer = [0; PACKET_BYTES];
-            let Ok(bytes) = control::encode(&packet, &mut buffer) else { return self.close(Some(index)) };
+            let Ok(bytes) = control::encode(&packet, &mut buffer) else {
+                return self.close(self.connections.client(index));
+            };
             match (send(&connection.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL), after) {
                 (Ok(_), Some(after)) => {
                     if let Some(connection) = &mut self.connections.open[index] {
@@ -246,11 +268,12 @@ impl Pid1 {
                     }
                 }
                 (Err(Errno::AGAIN), _) => break,
-                (Ok(_), None) | (Err(_), _) => return self.close(Some(index)),
+                (Ok(_), None) | (Err(_), _) => return self.close(self.connections.client(index)),
             }
         }
         if let Some(connection) = &self.connections.open[index] {
-            self.rewatch(connection.socket.as_fd(), Source::Connection(index as u8), EventFlags::IN | EventFlags::OUT);
+            let events = UNTIL_IT_HANGS_UP | EventFlags::OUT;
+            self.rewatch(connection.socket.as_fd(), Source::Connection(index as u8), events);
         }
     }
 
@@ -366,22 +389,23 @@ impl Pid1 {
     }
 
     /// Sends the last packet and closes. A reader that takes nothing misses it.
-    pub(crate) fn answer_and_close(&mut self, index: Option<usize>, packet: &Response) {
-        let connection = index.and_then(|index| self.connections.open.get(index)?.as_ref());
+    pub(crate) fn answer_and_close(&mut self, client: Option<Client>, packet: &Response) {
         let mut buffer = [0; PACKET_BYTES];
-        if let Some(connection) = connection
+        if let Some(socket) = client.and_then(|client| self.connections.socket(client))
             && let Ok(bytes) = control::encode(packet, &mut buffer)
         {
-            let _ = send(&connection.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            let _ = send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         }
-        self.close(index);
+        self.close(client);
     }
 
-    /// Forgets a connection; epoll forgets it with its last descriptor.
-    pub(crate) fn close(&mut self, index: Option<usize>) {
-        if let Some(slot) = index.and_then(|index| self.connections.open.get_mut(index)) {
-            *slot = None;
-        }
+    /// Forgets a connection, and nobody else's that has its place by now. A job may hold a copy of the socket, with which epoll would
+    /// go on, so it is told.
+    pub(crate) fn close(&mut self, client: Option<Client>) {
+        let Some(client) = client else { return };
+        let Some(socket) = self.connections.socket(client) else { return };
+        self.unwatch(socket);
+        self.connections.open[client.index] = None;
     }
 }
 

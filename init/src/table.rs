@@ -189,6 +189,7 @@ fn own(name: &str, exec: &[&str]) -> Service {
         listen: heapless::Vec::new(),
         stop_seconds: 2,
         watchdog_seconds: 0,
+        start_seconds: 0, // whoever offers addresses may come later
         memory_max: heapless::String::new(),
         oom_score_adj: -500,
         output: Output::Log,

@@ -1,4 +1,5 @@
 //! A member from start to stop.
+mod alive;
 mod join;
 
 use std::{
@@ -151,6 +152,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         tokio::spawn(listener.serve(api.clone()));
     }
     let outcome = {
+        tokio::spawn(alive::prove(running.inputs.clone()));
         let announced = announce(config, &shared, &running.inputs);
         tokio::select! {
             outcome = until_stopped(&mut log_stopped) => outcome?,
@@ -267,21 +269,9 @@ enum Outcome {
 async fn until_stopped(log_stopped: &mut oneshot::Receiver<()>) -> Result<Outcome, ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("listen for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("listen for SIGINT"))?;
-    let alive = alive_every();
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(Outcome::Asked),
-            _ = interrupt.recv() => return Ok(Outcome::Asked),
-            _ = &mut *log_stopped => return Ok(Outcome::LogStopped),
-            () = tokio::time::sleep(alive.unwrap_or(Duration::MAX)), if alive.is_some() => {
-                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Watchdog]);
-            }
-        }
+    tokio::select! {
+        _ = terminate.recv() => Ok(Outcome::Asked),
+        _ = interrupt.recv() => Ok(Outcome::Asked),
+        _ = log_stopped => Ok(Outcome::LogStopped),
     }
-}
-
-/// How often the service manager wants to hear that the event loop turns: half of what it waits (sd_watchdog_enabled(3)).
-fn alive_every() -> Option<Duration> {
-    let mut micros = 0;
-    sd_notify::watchdog_enabled(false, &mut micros).then(|| Duration::from_micros(micros / 2))
 }

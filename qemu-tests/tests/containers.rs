@@ -131,6 +131,23 @@ fn kv_launcher_and_container_come_back_after_kill_9_and_leave_the_others_alone()
 }
 
 #[test]
+fn a_store_that_hangs_is_noticed_and_comes_back_by_itself() {
+    let disk = Node::disk();
+    let mut node = Node::boot(&disk, "");
+    node.store().put("/k", "v").expect("put into the store");
+    let before = service_pid(&mut node, "kv").expect("the store runs");
+    node.must(&format!("kill -STOP {before}"));
+    eventually("another process serves the store", 2 * EVENTUALLY, || match service_pid(&mut node, "kv") {
+        Some(pid) if pid != before => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    node.wait_store();
+    assert_eq!(node.store().get("/k").expect("get from the store").as_deref(), Some("v"));
+    let log = node.must("hullctl logs init");
+    assert!(log.contains("kv: killed, for it said nothing in time"), "{log}");
+}
+
+#[test]
 fn a_container_that_fails_starts_again_later_and_its_output_is_kept() {
     let disk = Node::disk();
     let mut node = Node::boot(&disk, "");

@@ -378,21 +378,36 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A text cut to its capacity at a character's border; an ellipsis shows the cut.
+/// What a terminal shows as a character, instead of obeying it: services without any rights write what an operator reads. Blank
+/// space becomes a blank; C0, DEL, C1, marks that turn the direction of writing and separators of lines become `?`.
+#[must_use]
+pub fn shown(character: char) -> char {
+    match character {
+        '\t' | '\n' | '\r' => ' ',
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',
+        control if control.is_control() => '?',
+        other => other,
+    }
+}
+
+/// A text of [`shown`] characters, cut to its capacity at a character's border; an ellipsis shows the cut.
 #[must_use]
 pub fn cut<const N: usize>(text: &str) -> String<N> {
     const ELLIPSIS: &str = "…";
     let mut out = String::new();
-    if text.len() <= N {
-        let _ = out.push_str(text); // fits: just compared
-        return out;
+    let mut end = text.len();
+    if end > N {
+        end = N.saturating_sub(ELLIPSIS.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
     }
-    let mut end = N.saturating_sub(ELLIPSIS.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    for character in text[..end].chars() {
+        let _ = out.push(shown(character)); // fits: what is shown is never longer than what was meant
     }
-    let _ = out.push_str(&text[..end]); // shorter than N
-    let _ = out.push_str(ELLIPSIS); // room was kept for it
+    if end < text.len() {
+        let _ = out.push_str(ELLIPSIS); // room was kept for it
+    }
     out
 }
 
@@ -402,14 +417,14 @@ pub fn line(text: &str) -> Line {
     cut(text)
 }
 
-/// Formats into a line without a heap; what does not fit is dropped.
+/// Formats into a line of [`shown`] characters without a heap; what does not fit is dropped.
 #[must_use]
 pub fn format_line(arguments: fmt::Arguments<'_>) -> Line {
     struct Cutting(Line);
     impl fmt::Write for Cutting {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             for character in text.chars() {
-                if self.0.push(character).is_err() {
+                if self.0.push(shown(character)).is_err() {
                     break;
                 }
             }
@@ -478,6 +493,15 @@ mod tests {
         assert_eq!(cut::<8>("abcdefgh").as_str(), "abcdefgh");
         assert_eq!(cut::<8>("abcdefghi").as_str(), "abcde…");
         assert_eq!(cut::<8>("abcdéfghi").as_str(), "abcd…");
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_cannot_act_on_a_terminal() {
+        let evil = "\x1b]0;x\x07 \u{9b}2J\x7f \u{202e}abc\u{2066}\nü…";
+        let harmless = "?]0;x? ?2J? ?abc? ü…";
+        assert_eq!(line(evil).as_str(), harmless);
+        assert_eq!(format_line(format_args!("{evil}")).as_str(), harmless);
+        assert_eq!(cut::<8>("\u{202e}\u{202e}\u{202e}").as_str(), "?…");
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub struct Service {
     /// Seconds without WATCHDOG=1 after which it is killed and started again; 0 is off.
     #[serde(default)]
     pub watchdog_seconds: u16,
+    /// Seconds from start to READY=1 after which it is killed and started again later; 0 is off. systemd's TimeoutStartSec.
+    #[serde(default = "ninety")]
+    pub start_seconds: u16,
     /// cgroup memory.max, e.g. `64M`; empty is no limit.
     #[serde(default)]
     pub memory_max: String<16>,
@@ -82,6 +85,10 @@ pub struct Service {
 
 fn ten() -> u16 {
     10
+}
+
+fn ninety() -> u16 {
+    90
 }
 
 /// When a service counts as ready.
@@ -369,6 +376,7 @@ mod tests {
             listen: Vec::new(),
             stop_seconds: 10,
             watchdog_seconds: 0,
+            start_seconds: 90,
             memory_max: String::new(),
             oom_score_adj: -900,
             output: Output::Log,

@@ -9,7 +9,7 @@
 //!     |  HeldBack                   | BackingOff <---+     (restart policy says so; otherwise Stopped)
 //!     |                             |  | time is over
 //!     +-----------------------------|--+
-//!                                   v stop, restart asked, watchdog silent
+//!                                   v stop, restart asked, watchdog silent, not ready in time
 //!                                Stopping --> (Restarting: Waiting | Stopped)
 //! ```
 //!
@@ -45,6 +45,10 @@ pub const LONGEST_BACK_OFF_MS: u64 = 30_000;
 /// After running so long, in ms, a failure is a new one and the pause starts from the first again.
 pub const STABLE_AFTER_MS: u64 = 10_000;
 
+/// After so long without a step, in ms, the time is nobody's silence: the machine stood still (a paused guest, a suspend), or PID 1
+/// did. It steps at least every 10 s.
+pub const STANDSTILL_MS: u64 = 15_000;
+
 /// A service's place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id(pub u8);
@@ -66,7 +70,7 @@ pub enum Ending {
     Signal(i32),
     /// It could not even be started; the errno.
     NotStarted(i32),
-    /// Did not say WATCHDOG=1 in time and was killed.
+    /// Did not say WATCHDOG=1, or READY=1 after its start, in time and was killed.
     Silent,
 }
 
@@ -183,6 +187,7 @@ struct Policy {
     restart: Restart,
     stop_ms: u64,
     watchdog_ms: Option<u64>,
+    start_ms: Option<u64>,
 }
 
 /// One service as the supervisor sees it.
@@ -217,12 +222,13 @@ impl Watched {
     }
 
     fn deadline(&self) -> Option<Millis> {
-        let watchdog = |ms| self.alive.plus(ms);
+        let watchdog = |ms| self.alive.plus(ms); // the start of a service counts as a word of it
         match self.state {
             State::BackingOff { restart_at, .. } => Some(restart_at),
             State::Stopping { kill_at, .. } => kill_at,
             State::Ready { .. } => self.policy.watchdog_ms.map(watchdog),
-            _ => None,
+            State::Starting { .. } => self.policy.start_ms.map(watchdog),
+            State::Waiting | State::HeldBack | State::Stopped(_) => None,
         }
     }
 }
@@ -232,6 +238,7 @@ impl Watched {
 pub struct Supervisor {
     services: Vec<Watched, MAX_SERVICES>,
     closed: Closed,
+    stepped: Millis,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -260,6 +267,7 @@ impl Supervisor {
             restart: service.restart,
             stop_ms: u64::from(service.stop_seconds) * 1000,
             watchdog_ms: Some(watchdog).filter(|ms| *ms > 0),
+            start_ms: Some(u64::from(service.start_seconds) * 1000).filter(|ms| *ms > 0),
         };
         let watched = Watched {
             policy,
@@ -307,6 +315,10 @@ impl Supervisor {
     /// Takes what happened and gives what to do.
     pub fn step(&mut self, now: Millis, event: Event) -> Actions {
         let mut actions = Actions::new();
+        if now.since(self.stepped) >= STANDSTILL_MS {
+            self.services.iter_mut().for_each(|service| service.alive = now);
+        }
+        self.stepped = now;
         self.take(now, event, &mut actions);
         self.expire(now, &mut actions);
         self.start_what_may_start(now, &mut actions);
@@ -342,7 +354,7 @@ impl Supervisor {
                 service.ended(now, ending);
             }
             Event::Ready(_) => service.ready(now),
-            Event::Alive(_) => service.alive = now,
+            Event::Alive(_) => service.is_alive(now),
             Event::Broken(_) => service.stop(now, id, Then::BackOff, actions),
             Event::Healthy(_) => service.reported = Reported::Healthy,
             Event::Unhealthy(_) => service.reported = Reported::Unhealthy,
@@ -368,11 +380,12 @@ impl Supervisor {
                     *kill_at = None;
                     push(actions, Action::Kill(id));
                 }
-                State::Ready { .. } => {
+                State::Starting { .. } | State::Ready { .. } => {
+                    service.forgive_if_stable(now);
                     service.state = State::Stopping { kill_at: None, then: Then::BackOff };
                     push(actions, Action::Kill(id));
                 }
-                State::Waiting | State::HeldBack | State::Starting { .. } | State::Stopped(_) => {}
+                State::Waiting | State::HeldBack | State::Stopped(_) => {}
             }
         }
     }
@@ -387,6 +400,7 @@ impl Supervisor {
         for (index, service) in self.services.iter_mut().enumerate() {
             if service.state == State::Waiting && service.policy.after & !ready == 0 {
                 service.state = State::Starting { since: now };
+                service.alive = now;
                 service.reported = Reported::Nothing;
                 push(actions, Action::Spawn(Id(index as u8)));
             }
@@ -405,6 +419,20 @@ impl Watched {
         if let State::Starting { since } = self.state {
             self.state = State::Ready { since: now, started: since };
             self.alive = now;
+        }
+    }
+
+    /// Being alive is no substitute for getting ready: the time to start goes on.
+    fn is_alive(&mut self, now: Millis) {
+        if matches!(self.state, State::Ready { .. }) {
+            self.alive = now;
+        }
+    }
+
+    /// What was ready and ran for long begins anew: its next failure is a first one.
+    fn forgive_if_stable(&mut self, now: Millis) {
+        if matches!(self.state, State::Ready { started, .. } if now.since(started) >= STABLE_AFTER_MS) {
+            self.failures = 0;
         }
     }
 
@@ -452,6 +480,7 @@ impl Watched {
     fn stop(&mut self, now: Millis, id: Id, then: Then, actions: &mut Actions) {
         match &mut self.state {
             State::Starting { .. } | State::Ready { .. } => {
+                self.forgive_if_stable(now);
                 self.state = State::Stopping { kill_at: Some(now.plus(self.policy.stop_ms)), then };
                 push(actions, Action::Terminate(id));
             }

@@ -122,6 +122,50 @@ fn a_silent_service_is_killed_and_started_again() {
 }
 
 #[test]
+fn a_service_that_never_gets_ready_is_killed_and_starts_again_ever_later() {
+    let mut node = node_of(&[("kv", r#","start_seconds":20"#)]);
+    assert_eq!(node.step(Millis(0), Event::Tick)[..], [Action::Spawn(Id(0))]);
+    let (mut now, mut pauses) = (0, [0; 3]);
+    for pause in &mut pauses {
+        assert_eq!(node.step(Millis(now + 10_000), Event::Tick)[..], []);
+        assert_eq!(node.step(Millis(now + 19_999), Event::Alive(Id(0)))[..], []);
+        assert_eq!(node.step(Millis(now + 20_000), Event::Tick)[..], [Action::Kill(Id(0))]);
+        node.step(Millis(now + 20_001), Event::Ended(Id(0), Ending::Signal(9)));
+        let State::BackingOff { restart_at, ending: Ending::Silent } = state(&node, Id(0)) else { panic!("it pauses") };
+        *pause = restart_at.since(Millis(now + 20_001));
+        assert_eq!(node.step(restart_at, Event::Tick)[..], [Action::Spawn(Id(0))]);
+        now = restart_at.0;
+    }
+    assert_eq!(pauses, [FIRST_BACK_OFF_MS, 2 * FIRST_BACK_OFF_MS, 4 * FIRST_BACK_OFF_MS]);
+}
+
+#[test]
+fn a_service_that_fell_silent_after_a_long_life_starts_again_at_once() {
+    let mut node = node_of(&[("kv", r#","watchdog_seconds":12"#)]);
+    let mut now = 0;
+    for _ in 0..3 {
+        node.step(Millis(now), Event::Tick);
+        node.step(Millis(now), Event::Ready(Id(0)));
+        node.step(Millis(now + 6_000), Event::Tick);
+        assert_eq!(node.step(Millis(now + 12_000), Event::Tick)[..], [Action::Kill(Id(0))]);
+        now += 12_001;
+        node.step(Millis(now), Event::Ended(Id(0), Ending::Signal(9)));
+        let State::BackingOff { restart_at, .. } = state(&node, Id(0)) else { panic!("it pauses") };
+        assert_eq!(restart_at.since(Millis(now)), FIRST_BACK_OFF_MS);
+        now = restart_at.0;
+    }
+}
+
+#[test]
+fn a_machine_that_stood_still_blames_nobody() {
+    let mut node = node_of(&[("kv", r#","watchdog_seconds":5"#), ("slow", "")]);
+    node.step(Millis(0), Event::Tick);
+    node.step(Millis(0), Event::Ready(Id(0)));
+    assert_eq!(node.step(Millis(3_600_000), Event::Tick)[..], []);
+    assert_eq!(node.step(Millis(3_605_000), Event::Tick)[..], [Action::Kill(Id(0))]);
+}
+
+#[test]
 fn a_restart_by_hand_stops_first_and_starts_at_once() {
     let mut node = running_node();
     assert_eq!(node.step(Millis(5), Event::RestartAsked(KV))[..], [Action::Terminate(KV)]);

@@ -50,6 +50,8 @@ pub enum Input {
     Snapshot(io::Result<Written>),
     /// Take a snapshot now; the answer comes once it is durable and the log is shorter.
     Shrink(oneshot::Sender<()>),
+    /// Asks whether the thread turns.
+    Alive(oneshot::Sender<()>),
     /// Finish what is queued and stop.
     Stop,
 }
@@ -223,6 +225,7 @@ impl Runner {
                 self.shrinks.push(reply);
                 self.begin_snapshot();
             }
+            Input::Alive(reply) => drop(reply.send(())),
             Input::Stop => return Next::Stop,
         }
         Next::Turn
