@@ -279,6 +279,13 @@ fn steps(spec: &Spec, process: &Process, kinds: &[LinuxNamespaceType], facts: &F
     steps.extend(linux.masked_paths().iter().flatten().cloned().map(Step::Mask));
     steps.extend(linux.readonly_paths().iter().flatten().cloned().map(Step::Seal));
     steps.push(Step::EnterRoot);
+    let filter = linux.seccomp().as_ref().map(seccomp::compile).transpose().map_err(Refused::Filter)?.map(Step::Filter);
+    let (early, late) = match process.no_new_privileges() {
+        Some(true) => (None, filter),
+        // Without it only CAP_SYS_ADMIN may install a filter, and that goes with the identity.
+        _ => (filter, None),
+    };
+    steps.extend(early);
     steps.extend(identity(process, facts));
     steps.push(Step::WorkingDirectory(process.cwd().to_string_lossy().into_owned()));
     if process.no_new_privileges().unwrap_or(false) {
@@ -286,9 +293,7 @@ fn steps(spec: &Spec, process: &Process, kinds: &[LinuxNamespaceType], facts: &F
     }
     // Again: a change of identity has made the kernel forget it (prctl(2), PR_SET_PDEATHSIG).
     steps.push(Step::DieWithParent);
-    if let Some(profile) = linux.seccomp() {
-        steps.push(Step::Filter(seccomp::compile(profile).map_err(Refused::Filter)?));
-    }
+    steps.extend(late);
     Ok(steps)
 }
 

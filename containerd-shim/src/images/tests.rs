@@ -200,6 +200,27 @@ fn a_whiteout_becomes_what_overlayfs_understands() {
 }
 
 #[test]
+fn a_folder_beside_its_own_whiteout_hides_what_lies_below_and_keeps_its_content() {
+    if !geteuid().is_root() {
+        println!("not root: trusted.overlay.opaque cannot be set");
+        return;
+    }
+    let (folder, file) = (Entry::Folder("etc/new"), Entry::File("etc/new/file", "x"));
+    let orders = [
+        [Entry::Folder("etc/new"), Entry::File("etc/new/file", "x"), Entry::File("etc/.wh.new", "")],
+        [Entry::File("etc/.wh.new", ""), folder, file],
+    ];
+    for entries in orders {
+        let place = Place::new("filled-whiteout");
+        place.unpack(&entries).unwrap();
+        assert_eq!(fs::read_to_string(place.at("etc/new/file")).unwrap(), "x");
+        let mut value = [0; 8];
+        let length = rustix::fs::getxattr(place.at("etc/new"), "trusted.overlay.opaque", &mut value).unwrap();
+        assert_eq!(&value[..length], b"y");
+    }
+}
+
+#[test]
 fn a_whiteout_of_something_that_is_no_name_is_refused() {
     for name in ["etc/.wh...", "etc/.wh..", ".wh."] {
         let place = Place::new("bad-whiteout");

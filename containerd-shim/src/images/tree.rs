@@ -85,9 +85,7 @@ impl Tree {
             return Ok(fsetxattr(&parent, OVERLAY_OPAQUE, b"y", XattrFlags::empty())?);
         }
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
-            let hidden = plain_name(OsStr::from_bytes(hidden))?;
-            remove(&parent, &hidden)?;
-            return Ok(mknodat(&parent, &hidden, FileType::CharacterDevice, Mode::empty(), 0)?);
+            return hide(&parent, &plain_name(OsStr::from_bytes(hidden))?);
         }
         let name = plain_name(name)?;
         match entry.header().entry_type() {
@@ -174,13 +172,28 @@ fn open_in(parent: &OwnedFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd>
     Ok(openat(parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?)
 }
 
-/// A folder stays when it is there already; anything else of its name goes.
+/// Hides a name of lower layers. What this layer itself has of that name stays, and a folder shows nothing from below: a whiteout is about
+/// lower layers only, wherever in the archive it stands.
+fn hide(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match open_in(parent, name, OFlags::DIRECTORY) {
+        Ok(folder) => Ok(fsetxattr(&folder, OVERLAY_OPAQUE, b"y", XattrFlags::empty())?),
+        Err(_) => match mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0) {
+            Err(Errno::EXIST) => Ok(()),
+            made => Ok(made?),
+        },
+    }
+}
+
+/// A folder stays when it is there already; anything else of its name goes. In the place of a whiteout it shows nothing from below.
 fn make_folder(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
         Err(Errno::EXIST) if open_in(parent, name, OFlags::DIRECTORY).is_ok() => Ok(()),
         Err(Errno::EXIST) => {
+            let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let hidden = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
             unlinkat(parent, name, AtFlags::empty())?;
-            Ok(mkdirat(parent, name, Mode::from_raw_mode(0o755))?)
+            mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+            if hidden { hide(parent, name) } else { Ok(()) }
         }
         made => Ok(made?),
     }
