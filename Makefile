@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long check bench bench-kv sim clean
+.PHONY: help setup kernel programs image release run test test-long check bench bench-oci bench-kv sim clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-kv: setup ## measure the store beside etcd, and write docs/benchmarks-kv.m
 
 sim: ## simulate clusters of the store under faults: make sim SECONDS=600
 	@cargo run --locked --quiet -p hull-kv-sim -- --seconds $(or $(SECONDS),60)
+
+bench-oci: ## measure hull-oci beside crun and runc (as root)
+	@containerd-shim/oci/bench.sh
 
 clean: ## remove what was built here (the kernel cache stays)
 	@cargo clean --quiet && rm -rf $(OUT)
