@@ -1,5 +1,6 @@
 //! Flags and environment, under etcd's names wherever etcd has the setting.
 mod cluster;
+mod history;
 mod security;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
@@ -10,6 +11,7 @@ pub use security::Security;
 use hull_kv_core::limits::MAX_TXN_OPS;
 
 use crate::{
+    compactor::Retention,
     http::Address,
     limits::{QUOTA_MOST, QUOTA_SHARE},
 };
@@ -33,6 +35,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`
     pub quota: Quota,
+    /// `--auto-compaction-mode` and `--auto-compaction-retention`
+    pub retention: Retention,
     /// `--bcrypt-cost`
     pub bcrypt_cost: u32,
     /// `--auth-token-ttl`, in milliseconds
@@ -124,7 +128,7 @@ const SETTINGS: &[Setting] = &[
 
 /// Every setting.
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(cluster::SETTINGS).chain(security::SETTINGS)
+    SETTINGS.iter().chain(cluster::SETTINGS).chain(security::SETTINGS).chain(history::SETTINGS)
 }
 
 impl Config {
@@ -199,6 +203,7 @@ impl Config {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
             })?,
             quota: Quota::parse(&get("quota-backend-bytes"))?,
+            retention: history::retention(&get)?,
             bcrypt_cost: number(&get, "bcrypt-cost", 4..=31)? as u32,
             token_ttl_ms: number(&get, "auth-token-ttl", 1..=u64::from(u32::MAX))? * 1000,
         })

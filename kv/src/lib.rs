@@ -2,6 +2,7 @@
 pub mod api;
 pub mod auth;
 pub mod bolt;
+pub mod compactor;
 pub mod config;
 pub mod disk;
 pub mod driver;

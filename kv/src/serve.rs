@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     api::Api,
     auth::{Logins, TokenKind},
+    compactor::Compactor,
     config::{Cluster, Config, ConfigError},
     disk::{Disk, RealDisk},
     driver::{
@@ -148,6 +149,9 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     let (stopped, mut log_stopped) = oneshot::channel();
     let running = thread::start(driver, inputs, Box::new(network), stopped).map_err(io_error("write the log"))?;
     let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops, logins);
+    if let Some(compactor) = Compactor::new(config.retention) {
+        tokio::spawn(api.clone().compact_now_and_then(compactor));
+    }
     for listener in listeners {
         tokio::spawn(listener.serve(api.clone()));
     }

@@ -16,14 +16,14 @@ mod watch_stream;
 
 use std::{
     sync::{Arc, atomic::Ordering, mpsc::Sender},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use client::Credentials;
 pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
-use hull_kv_core::{Response, Store, Vote};
+use hull_kv_core::{Caller, Response, Store, Vote};
 use hull_kv_proto::{
-    etcdserverpb::ResponseHeader,
+    etcdserverpb::{CompactionRequest, ResponseHeader},
     hullpb::{command::Op, question::About},
 };
 pub(crate) use status::refused;
@@ -33,6 +33,7 @@ pub(crate) use watch_stream::Wait;
 
 use crate::{
     auth::Logins,
+    compactor::Compactor,
     driver::{Failed, thread::Input},
     limits::REQUEST_TIMEOUT,
     lock::read,
@@ -65,6 +66,22 @@ impl Api {
         self.refuse_learner()?;
         let caller = self.caller().await?;
         self.tell(|reply| Input::Propose(op, caller, reply)).await
+    }
+
+    /// Compacts from time to time while this member leads, forever.
+    pub(crate) async fn compact_now_and_then(self, mut compactor: Compactor) {
+        loop {
+            tokio::time::sleep(compactor.step()).await;
+            let (current, compacted) = {
+                let store = read(&self.shared.store);
+                (store.revision(), store.compacted())
+            };
+            let due = compactor.due(Duration::from_millis(self.shared.now().0), current);
+            let Some(revision) = due.filter(|revision| *revision > compacted && self.shared.leads()) else { continue };
+            let request = CompactionRequest { revision, physical: false };
+            // One that fails is made up for by the next.
+            let _ = self.tell(|reply| Input::Propose(Op::Compaction(request), Caller::Member, reply)).await;
+        }
     }
 
     /// Returns once a read of the local store sees every write acknowledged before the call.

@@ -17,6 +17,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
 };
 
+use super::authority::Tolerant;
 use crate::{
     api::Api,
     tls::{Tls, not_set_up},
@@ -209,5 +210,5 @@ where
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(None).max_pending_accept_reset_streams(None);
     // A connection that breaks is its client's business.
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    let _ = builder.serve_connection(TokioIo::new(Tolerant::new(stream)), service).await;
 }

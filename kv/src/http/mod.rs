@@ -1,4 +1,5 @@
 //! One port for everything: gRPC, the JSON gateway, `/kv/<key>`, health, version, metrics.
+mod authority;
 mod gateway;
 mod grpc;
 mod info;
