@@ -300,9 +300,7 @@ impl Groups {
         let deadline = Instant::now() + KILL_PATIENCE;
         while self.parts.iter().any(|part| !remove_tree(&part.folder)) {
             self.signal(libc::SIGKILL);
-            if self.freezing() == Freezing::Frozen {
-                self.freeze(Freezing::Thawed)?;
-            }
+            self.thaw_all();
             if Instant::now() > deadline {
                 let folders: Vec<String> = self.parts.iter().map(|part| part.folder.display().to_string()).collect();
                 return Err(Failure(format!("remove {}: its processes do not go away", folders.join(", "))));
@@ -313,6 +311,17 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// Thaws them and what the container has frozen below them: what is frozen does not die.
+    fn thaw_all(&self) {
+        let (controller, file, value) = match self.version {
+            Version::Two => ("", "cgroup.freeze", "0"),
+            Version::One => ("freezer", "freezer.state", "THAWED"),
+        };
+        if let Some(folder) = self.folder(controller) {
+            write_below(folder, file, value);
+        }
     }
 
     /// The kernel tells of a change of `cgroup.events` by POLLPRI (cgroup-v2.rst).
@@ -426,6 +435,16 @@ fn gather(folder: &Path, pids: &mut Vec<i32>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             gather(&entry.path(), pids);
+        }
+    }
+}
+
+/// Writes a file of a group and of those below, where that is possible.
+fn write_below(folder: &Path, file: &str, value: &str) {
+    let _ = write(&folder.join(file), value);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            write_below(&entry.path(), file, value);
         }
     }
 }
