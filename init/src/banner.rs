@@ -6,11 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use hull_init_core::control::{Line, RunningRoot, State as NodeState, format_line};
 use hull_init_core::health::Verdict;
 use hull_init_core::services::Health;
-use hull_init_core::supervisor::{Id, Millis, State, Watched};
+use hull_init_core::supervisor::{Event, Id, Millis, Reported, State, Watched};
 
 use crate::node::{Announced, Trial};
 use crate::pid1::{Pid1, now};
 use crate::trial::unix_ms;
+
+/// The service on the console: whoever reads the banner sees it.
+const CONSOLE: &str = "console";
 
 /// Digits of a root hash that people compare.
 const SHORT_HASH: usize = 12;
@@ -43,11 +46,13 @@ impl Pid1 {
         match (self.node.announced, all_ready) {
             (Announced::Nothing, true) if self.has_addresses() || self.node.patience_is_over(time) => {
                 self.show_banner(time);
+                self.release_console();
                 self.is_up();
             }
             (Announced::Nothing, false) if self.node.patience_is_over(time) => {
                 self.show_banner(time);
                 self.node.announced = Announced::Incomplete;
+                self.release_console();
                 crate::boot::hurry(crate::boot::Hurry::No);
                 self.let_state_grow();
             }
@@ -56,6 +61,21 @@ impl Pid1 {
                 self.is_up();
             }
             _ => {}
+        }
+    }
+
+    /// The program on the console waits for the banner, at most as long as that waits: its prompt comes last.
+    pub(crate) fn hold_console(&mut self) {
+        let Some(id) = self.table.find(CONSOLE) else { return };
+        self.supervisor.hold(id);
+        if let Some(entry) = self.table.get(id) {
+            entry.reason = format_line(format_args!("until the console has shown how the node is"));
+        }
+    }
+
+    fn release_console(&mut self) {
+        if let Some(id) = self.table.find(CONSOLE) {
+            self.step(Event::Released(id));
         }
     }
 
@@ -109,6 +129,11 @@ impl Pid1 {
         console.line(format_args!("  address   {addresses}"));
         console.line(format_args!("  store     http://{store}"));
         console.line(format_args!("  services  {services}"));
+        for ((_, watched), entry) in self.supervisor.iter().zip(&self.table.entries) {
+            if let Some(reason) = why_not(watched, &entry.reason) {
+                console.line(format_args!("  ! {0}: {reason}; see `hullctl logs {0}`", entry.service.name));
+            }
+        }
         if let Some(gap) = node.swap_gap_ms {
             console.line(format_args!("  swap      without a store for {gap} ms"));
         }
@@ -151,7 +176,7 @@ impl Pid1 {
 
     fn services_line(&self) -> Line {
         let mut out = Line::new();
-        for (id, service) in self.supervisor.iter() {
+        for (id, service) in self.supervisor.iter().filter(|(id, _)| Some(*id) != self.table.find(CONSOLE)) {
             let name = self.table.entries.get(id.index()).map_or("", |entry| entry.service.name.as_str());
             // What does not fit is in `hullctl status`.
             let _ = if self.is_ready(id) { write!(out, "{name} ") } else { write!(out, "{name} ({}) ", word(service)) };
@@ -176,6 +201,17 @@ pub(crate) fn reachable(listen: &str, addresses: &str) -> Line {
 
 fn short(hash: &str) -> &str {
     hash.get(..SHORT_HASH).unwrap_or(hash)
+}
+
+/// Why a service does not do what it is for, if it says or shows so.
+fn why_not<'r>(watched: &Watched, reason: &'r str) -> Option<&'r str> {
+    let told = match watched.state {
+        State::BackingOff { .. } | State::Stopped(_) => true,
+        State::Ready { .. } => watched.reported == Reported::Unhealthy,
+        // What is held back has its reason in the line of the state.
+        State::Waiting | State::HeldBack | State::Starting { .. } | State::Stopping { .. } => false,
+    };
+    (told && !reason.is_empty()).then_some(reason)
 }
 
 fn word(service: &Watched) -> &'static str {

@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::disk::trouble::Trouble;
 use crate::disk::{self, NoRoot, Root, RootChoice};
 use crate::node::Trial;
-use crate::pid1::{Pid1, now};
+use crate::pid1::Pid1;
 use crate::{cgroups, mounts};
 
 type Step = fn(&mut Pid1) -> Result<(), Trouble>;
@@ -46,6 +46,8 @@ const IN_THE_ROOT: &[(&str, Step)] = &[
 
 /// Time between two looks for a disk, in ms, as long as there is none.
 const SEARCH_EVERY_MS: u64 = 1_000;
+/// Longest time between two attempts to open a slot of a disk that is there, in ms: each may leave errors in the kernel's log.
+const LONGEST_PAUSE_MS: u64 = 60_000;
 /// How long the first look waits for a disk whose driver is still probing.
 const FIRST_SEARCH: Duration = Duration::from_millis(1_500);
 
@@ -83,13 +85,15 @@ fn timed<T>(pid1: &mut Pid1, what: &str, step: impl FnOnce(&mut Pid1) -> T) -> T
 enum Rootless {
     /// There is none to be found yet: a disk may still appear.
     NotFound(String),
+    /// There is a disk and none of its slots can be opened now: a disk may get over it, or another one appear.
+    NotOpened(String),
     /// It was found and is no root: looking again finds the same.
     Unusable(String),
 }
 
 /// The node stays up without a root: it says why, looks for a disk, and obeys the power button and the watchdog.
 fn stay_without_root(pid1: &mut Pid1, why: Rootless) {
-    let (Rootless::NotFound(reason) | Rootless::Unusable(reason)) = &why;
+    let (Rootless::NotFound(reason) | Rootless::NotOpened(reason) | Rootless::Unusable(reason)) = &why;
     pid1.node.root = RunningRoot::Missing { reason: line(reason) };
     if pid1.shutdown.is_some() {
         return; // a trial that failed is on its way back, and has told why
@@ -102,7 +106,14 @@ fn stay_without_root(pid1: &mut Pid1, why: Rootless) {
     match why {
         Rootless::NotFound(_) => {
             pid1.console.line(format_args!("  The node looks for a disk every second; the power button turns it off."));
-            pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS)));
+            pid1.search_again_in(SEARCH_EVERY_MS);
+        }
+        Rootless::NotOpened(_) => {
+            pid1.console.line(format_args!(
+                "  The node tries again, every {} s in the end; the power button turns it off.",
+                LONGEST_PAUSE_MS / 1000
+            ));
+            pid1.search_again_in(SEARCH_EVERY_MS);
         }
         Rootless::Unusable(_) => {
             pid1.console
@@ -113,12 +124,19 @@ fn stay_without_root(pid1: &mut Pid1, why: Rootless) {
 
 /// The loop asks for another look.
 pub(crate) fn search_again(pid1: &mut Pid1) {
-    pid1.search_again_at(None);
+    let pause_ms = pid1.begin_search();
     match find_root(pid1, Duration::ZERO) {
         Ok(()) => {
-            pid1.console.line(format_args!("  a disk appeared"));
+            pid1.console.line(format_args!("  a disk with a system was found"));
         }
-        Err(Rootless::NotFound(_)) => pid1.search_again_at(Some(now().plus(SEARCH_EVERY_MS))),
+        Err(Rootless::NotFound(reason)) => {
+            pid1.node.root = RunningRoot::Missing { reason: line(&reason) };
+            pid1.search_again_in(SEARCH_EVERY_MS);
+        }
+        Err(Rootless::NotOpened(reason)) => {
+            pid1.node.root = RunningRoot::Missing { reason: line(&reason) };
+            pid1.search_again_in((2 * pause_ms).min(LONGEST_PAUSE_MS));
+        }
         Err(why) => stay_without_root(pid1, why),
     }
 }
@@ -128,7 +146,8 @@ fn find_root(pid1: &mut Pid1, wait: Duration) -> Result<(), Rootless> {
     let RootChoice { root, notes, system } =
         match timed(pid1, "open the root", |pid1| disk::open_root(&pid1.config, wait)) {
             Ok(choice) => choice,
-            Err(NoRoot::NoDisk { reason } | NoRoot::NoSlot { reason }) => return Err(Rootless::NotFound(reason)),
+            Err(NoRoot::NoDisk { reason }) => return Err(Rootless::NotFound(reason)),
+            Err(NoRoot::NoSlot { reason }) => return Err(Rootless::NotOpened(reason)),
         };
     for note in &notes {
         pid1.remark(format_args!("{note}"));
@@ -366,6 +385,7 @@ fn take_up_services(pid1: &mut Pid1) -> Result<(), Trouble> {
         }
     }
     built_in.for_each(|service| pid1.add_service(service));
+    pid1.hold_console();
     if let State::Degraded { reason } = pid1.node.state.clone() {
         hold_back_persistent(pid1, &reason);
     }

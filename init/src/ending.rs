@@ -1,7 +1,7 @@
 //! The end of the node: orderly stop, then off, reset, or the jump into a new kernel. Decided by `hull_init_core::shutdown`.
 
 use hull_init_core::control::{RunningRoot, SlotName};
-use hull_init_core::shutdown::{Containers, Do, Goal, Others, Shutdown};
+use hull_init_core::shutdown::{Containers, Do, Goal, Others, Shutdown, is_program};
 use hull_init_core::supervisor::Event;
 use rustix::system::RebootCommand;
 
@@ -130,8 +130,8 @@ const SPEND_TRY_MS: u64 = 10_000;
 fn others() -> Others {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Others::Gone };
     let is_other = |pid: &str| {
-        // Kernel threads have no command line and never end; zombies are reaped by the loop.
-        pid != "1" && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+        // Not its command line: to read that may wait for a process that is stuck with its memory locked.
+        pid != "1" && std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_program(&stat))
     };
     let mut names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let found = names.any(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && is_other(&name));

@@ -93,7 +93,14 @@ pub(crate) struct Pid1 {
     signals: OwnedFd,
     buttons: Vec<OwnedFd>,
     pub(crate) children: Children,
-    next_search: Option<Millis>,
+    next_search: Option<Search>,
+}
+
+/// The next look for a root.
+#[derive(Clone, Copy)]
+struct Search {
+    at: Millis,
+    pause_ms: u64,
 }
 
 /// The armed hardware watchdog.
@@ -231,9 +238,14 @@ impl Pid1 {
         self.node.note(what);
     }
 
-    /// When to look for a disk again; `None` when there is a root.
-    pub(crate) fn search_again_at(&mut self, when: Option<Millis>) {
-        self.next_search = when;
+    /// Looks for a root again after a pause.
+    pub(crate) fn search_again_in(&mut self, pause_ms: u64) {
+        self.next_search = Some(Search { at: now().plus(pause_ms), pause_ms });
+    }
+
+    /// The look is under way, and the only one: gives the pause before it.
+    pub(crate) fn begin_search(&mut self) -> u64 {
+        self.next_search.take().map_or(0, |search| search.pause_ms)
     }
 
     /// Feeds the supervisor and does what it says, until it says nothing more.
@@ -321,7 +333,7 @@ impl Pid1 {
             self.shutdown.map(|shutdown| shutdown.deadline()),
             self.hardware.as_ref().map(|hardware| hardware.next),
             self.node.deadline(),
-            self.next_search,
+            self.next_search.map(|search| search.at),
         ];
         let now = now();
         let mut most = LONGEST_SLEEP_MS;
@@ -349,7 +361,7 @@ impl Pid1 {
             self.pet_watchdog();
         }
         self.console.flush();
-        if self.next_search.is_some_and(|at| at <= time) {
+        if self.next_search.is_some_and(|search| search.at <= time) {
             crate::boot::search_again(self);
         }
         self.step(Event::Tick);

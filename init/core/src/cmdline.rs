@@ -51,7 +51,23 @@ impl Config {
                 None => config.unknown(name, value),
             }
         }
+        config.say_what_applies();
         config
+    }
+
+    /// Ends each complaint about a value with what the whole line comes to.
+    fn say_what_applies(&mut self) {
+        for index in 0..self.complaints.len() {
+            let row = TABLE.iter().find(|row| row.name == self.complaints[index].key);
+            let Some(row) = row.filter(|row| !matches!(row.form, Form::Images)) else { continue };
+            let applies = match (row.key, self.value(row.key)) {
+                (Key::Name, "") => "the derived name",
+                (_, "") => "nothing",
+                (_, value) => value,
+            };
+            let expected = format_line(format_args!("{}; {applies} applies", self.complaints[index].expected));
+            self.complaints[index].expected = expected;
+        }
     }
 
     fn take(&mut self, row: &Row, value: &str) {
@@ -62,9 +78,8 @@ impl Config {
         match text {
             Some(text) => self.values[row.key as usize] = Some(text),
             None => {
-                let default = if row.default.is_empty() { "nothing" } else { row.default };
-                let form = row.form;
-                self.complain(row.name, value, format_args!("expected {form}; {default} applies"));
+                // What applies instead is known at the end of the line.
+                self.complain(row.name, value, format_args!("expected {}", row.form));
             }
         }
     }

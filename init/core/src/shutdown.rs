@@ -62,6 +62,21 @@ pub enum Do {
     Wait,
 }
 
+/// Whether `/proc/PID/stat` (proc_pid_stat(5)) is that of a program that still runs: kernel threads never end, and the dead are only
+/// waited for.
+#[must_use]
+pub fn is_program(stat: &[u8]) -> bool {
+    /// linux/sched.h
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    /// Of the fields after the name, which is in parentheses and may have blanks and parentheses itself.
+    const FLAGS_AFTER_STATE: usize = 6;
+    let Some(end) = stat.iter().rposition(|byte| *byte == b')') else { return false };
+    let mut fields = stat[end + 1..].split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    let state = fields.next().unwrap_or(b"X");
+    let flags = fields.nth(FLAGS_AFTER_STATE - 1).and_then(|field| core::str::from_utf8(field).ok()?.parse().ok());
+    !matches!(state, b"Z" | b"X") && flags.unwrap_or(0) & PF_KTHREAD == 0
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     NotYet,
@@ -170,5 +185,18 @@ impl Shutdown {
             (Others::Running, Ending::Terminated { kill_at }) if now < kill_at => Do::Wait,
             (Others::Running | Others::Gone, _) => Do::UnmountAndJump(self.goal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_program;
+
+    #[test]
+    fn kernel_threads_and_the_dead_are_no_programs() {
+        assert!(is_program(b"77 (a) S (b)) S 1 77 77 0 -1 4194560 100 0"));
+        assert!(!is_program(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!is_program(b"78 (sh) Z 1 78 78 0 -1 4194560 100 0"));
+        assert!(!is_program(b""));
     }
 }

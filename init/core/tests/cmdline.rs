@@ -53,6 +53,14 @@ fn a_bad_value_after_a_good_one_does_not_undo_it() {
     let config = parse("hull.net=off hull.net=ofF");
     assert_eq!(config.value(Key::Net), "off");
     assert_eq!(config.complaints().len(), 1);
+    assert!(config.complaints()[0].expected.ends_with("; off applies"), "{}", config.complaints()[0]);
+}
+
+#[test]
+fn a_complaint_says_what_the_whole_line_comes_to() {
+    let said = |line| parse(line).complaints()[0].expected.as_str().rsplit("; ").next().map(str::to_owned).unwrap();
+    assert_eq!(said("hull.name=-bad- hull.name=ok"), "ok applies");
+    assert_eq!(said("hull.name=-bad-"), "the derived name applies");
 }
 
 #[test]

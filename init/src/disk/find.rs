@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
+use super::controllers;
 use super::table::Disk;
 use super::trouble::Trouble;
 
@@ -78,6 +79,9 @@ fn look(wanted: PartitionId) -> Result<Found, Trouble> {
         notes.push(format!("several disks have Hull's labels ({}): {} is used", names.join(", "), names[best]));
     }
     if candidates.is_empty() {
+        if whole_disks().is_empty() {
+            return Err(controllers::no_block_device());
+        }
         let cause =
             if notes.is_empty() { "no disk has a partition hull-a or hull-b".to_owned() } else { notes.join("; ") };
         return Err(Trouble::new("find", "the system disk", cause, "attach a disk with Hull's image"));
@@ -113,11 +117,7 @@ fn open_all(disks: &[PathBuf], notes: &mut Vec<String>) -> Vec<Disk> {
 /// The kernel sees no partitions of ours. When only the backup table of a disk is whole it looks at neither: read both, and repair.
 fn rescue(known: &[PathBuf], notes: &mut Vec<String>) -> Vec<Disk> {
     let mut rescued = Vec::new();
-    for name in block_devices() {
-        let virtual_device = VIRTUAL.iter().any(|prefix| name.starts_with(prefix));
-        if virtual_device || Path::new(BLOCK_DEVICES).join(&name).join("partition").exists() {
-            continue;
-        }
+    for name in whole_disks() {
         let path = Path::new("/dev").join(&name);
         if known.contains(&path) {
             continue;
@@ -131,6 +131,13 @@ fn rescue(known: &[PathBuf], notes: &mut Vec<String>) -> Vec<Disk> {
         }
     }
     rescued
+}
+
+/// Devices that may carry a partition table of ours.
+fn whole_disks() -> Vec<String> {
+    let is_virtual = |name: &str| VIRTUAL.iter().any(|prefix| name.starts_with(prefix));
+    let is_partition = |name: &str| Path::new(BLOCK_DEVICES).join(name).join("partition").exists();
+    block_devices().into_iter().filter(|name| !is_virtual(name) && !is_partition(name)).collect()
 }
 
 fn block_devices() -> Vec<String> {

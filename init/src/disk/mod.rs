@@ -6,6 +6,7 @@
 //! Everything here may block and allocate: it runs before the node is up, or in a child mode.
 
 pub(crate) mod boot_files;
+mod controllers;
 pub(crate) mod esp;
 pub(crate) mod find;
 pub(crate) mod firmware;

@@ -9,7 +9,7 @@ use rustix::fs::statvfs;
 
 use super::table::Disk;
 use super::trouble::Trouble;
-use super::{Grown, StateDevice, boot_files, find};
+use super::{Grown, StateDevice, boot_files, controllers, find};
 use crate::sys::{blk, ext4};
 
 /// Where ext4 keeps its superblock, and the fields read from it (Documentation/filesystems/ext4/super.rst).
@@ -25,6 +25,10 @@ pub(super) fn grow_and_find(system: Option<Disk>) -> Result<StateDevice, Trouble
         Some(disk) => disk,
         None => find::find(boot_files::manifest()?.root.partition_id(), Duration::ZERO)?.disk,
     };
+    if controllers::is_read_only(disk.path()) {
+        let (disk, remedy) = (disk.path().display(), "take away its write protection, or boot with hull.state=memory");
+        return Err(Trouble::new("keep the state on", disk, "the disk is read-only", remedy));
+    }
     let mut notes = Vec::new();
     match disk.grow_state() {
         Ok(Growth::Whole) => {}

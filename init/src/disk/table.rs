@@ -31,8 +31,17 @@ impl Disk {
             .map_err(|error| say("open", error.to_string(), "check the disk"))?;
         let geometry = geometry(&file).map_err(|error| say("size", error.to_string(), "check the disk"))?;
         let read = |lba: u64, count: u64| read_sectors(&file, geometry, lba, count);
-        let gpt = Gpt::read(geometry, read)
-            .map_err(|error| say("read the partition table of", error.to_string(), "write Hull's disk image again"))?;
+        let gpt = Gpt::read(geometry, read).map_err(|error| {
+            if written_for_other_sectors(&file, geometry) {
+                let cause = "the disk has sectors of 4096 bytes, its partition table was written for 512".into();
+                return say(
+                    "read the partition table of",
+                    cause,
+                    "let the disk or its controller show sectors of 512 bytes (512e)",
+                );
+            }
+            say("read the partition table of", error.to_string(), "write Hull's disk image again")
+        })?;
         let slots = slots_of(&gpt).ok_or_else(|| {
             say("look for slots on", "no partition hull-a or hull-b".into(), "write Hull's disk image")
         })?;
@@ -156,6 +165,16 @@ fn read_sectors(file: &File, geometry: Geometry, lba: u64, count: u64) -> Result
     let mut bytes = vec![0; (count * sector) as usize];
     file.read_exact_at(&mut bytes, lba * sector).map_err(|error| format!("sector {lba}: {error}"))?;
     Ok(bytes)
+}
+
+/// Whether a table is where disks with sectors of 512 bytes have it, on a disk with larger ones.
+fn written_for_other_sectors(file: &File, geometry: Geometry) -> bool {
+    const SIGNATURE: &[u8; 8] = b"EFI PART";
+    const SMALL_SECTOR: u64 = 512;
+    let mut start = [0; SIGNATURE.len()];
+    u64::from(geometry.sector_bytes) > SMALL_SECTOR
+        && file.read_exact_at(&mut start, SMALL_SECTOR).is_ok()
+        && start == *SIGNATURE
 }
 
 fn slots_of(gpt: &Gpt) -> Option<Slots> {
