@@ -1,9 +1,17 @@
 //! Counters under etcd's names, so that dashboards made for etcd work.
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
+
+use tonic::Code;
+
+use crate::lock::lock;
 
 /// Upper bounds of the fsync histogram (microseconds): etcd's, 1 ms doubling to 8.192 s.
 const FSYNC_BOUNDS: [u64; 14] = [
@@ -34,9 +42,13 @@ pub struct Metrics {
     pub events: AtomicU64,
     /// Bytes received over gRPC.
     pub received: AtomicU64,
+    calls: Mutex<BTreeMap<String, Calls>>,
     fsyncs: [AtomicU64; 15],
     fsync_micros: AtomicU64,
 }
+
+/// How often a method was answered with each of gRPC's codes.
+type Calls = BTreeMap<i32, u64>;
 
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
@@ -50,6 +62,38 @@ impl Metrics {
         let bucket = FSYNC_BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(FSYNC_BOUNDS.len());
         count(&self.fsyncs[bucket]);
         self.fsync_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// A gRPC method, named by its path, was answered with a code.
+    pub(crate) fn call(&self, path: &str, code: Code) {
+        // Whoever calls what does not exist must not fill the memory with names.
+        if code == Code::Unimplemented {
+            return;
+        }
+        let mut calls = lock(&self.calls);
+        match calls.get_mut(path) {
+            Some(codes) => *codes.entry(code.into()).or_default() += 1,
+            None => drop(calls.insert(path.to_owned(), Calls::from([(code.into(), 1)]))),
+        }
+    }
+
+    fn write_calls(&self, to: &mut Exposition) {
+        let name = "grpc_server_handled_total";
+        to.kind(name, "counter");
+        for (path, codes) in &*lock(&self.calls) {
+            let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+            for (code, count) in codes {
+                // The names of gRPC for Go, which differ in two of them.
+                let code = match Code::from_i32(*code) {
+                    Code::Ok => "OK".to_owned(),
+                    Code::Cancelled => "Canceled".to_owned(),
+                    code => format!("{code:?}"),
+                };
+                to.line(&format!(
+                    "{name}{{grpc_code=\"{code}\",grpc_method=\"{method}\",grpc_service=\"{service}\"}} {count}"
+                ));
+            }
+        }
     }
 
     /// The counters in Prometheus' text format.
@@ -68,6 +112,7 @@ impl Metrics {
         for (name, counter) in rows {
             to.counter(name, counter.load(Ordering::Relaxed));
         }
+        self.write_calls(to);
         self.write_fsyncs(to);
     }
 

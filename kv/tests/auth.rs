@@ -133,6 +133,10 @@ async fn the_gateway_takes_the_token_as_authorization() {
     let (head, body) = member.http("POST", "/v3/kv/range", r#"{"key":"YW5uLw=="}"#);
     assert!(head.starts_with("HTTP/1.1 400"), "{head} {body}");
     assert!(body.contains("etcdserver: user name is empty"), "{body}");
+    let (_, metrics) = member.http("GET", "/metrics", "");
+    let logins =
+        r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Authenticate",grpc_service="etcdserverpb.Auth"} 2"#;
+    assert!(metrics.contains(logins), "root's and ann's: {metrics}");
     let token = format!("Authorization: {token}\r\n");
     let (head, body) = member.http_with("POST", "/v3/kv/range", &token, r#"{"key":"YW5uLw=="}"#);
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");

@@ -1,4 +1,6 @@
 //! gRPC: finds the service by the first part of the path.
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
@@ -10,7 +12,7 @@ use hull_kv_proto::{
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
 };
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tower_service::Service as _;
 
 use crate::{
@@ -27,7 +29,9 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
 
 /// Answers a gRPC call; an unknown service or method is `Unimplemented`, in the words of etcd's gRPC library.
 pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
-    let path = request.uri().path();
+    let shared = Arc::clone(&api.shared);
+    let uri = request.uri().clone();
+    let path = uri.path();
     let service = path.split('/').nth(1).unwrap_or_default();
     // The services' errors are `Infallible`: a refusal is an answer.
     let answered = match service {
@@ -43,7 +47,12 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
     };
     match answered {
-        Ok(response) => response,
+        Ok(response) => {
+            // A refusal is in the head; streams that break later count as begun well.
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            shared.metrics.call(path, code);
+            response
+        }
         Err(never) => match never {},
     }
 }
