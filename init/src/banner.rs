@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use hull_init_core::control::{Line, RunningRoot, State as NodeState, format_line};
 use hull_init_core::health::Verdict;
 use hull_init_core::services::Health;
-use hull_init_core::supervisor::{Event, Id, Millis, Reported, State, Watched};
+use hull_init_core::supervisor::{Event, Id, Millis, State, Watched};
 
 use crate::node::{Announced, Trial};
 use crate::pid1::{Pid1, now};
@@ -207,9 +207,11 @@ fn short(hash: &str) -> &str {
 fn why_not<'r>(watched: &Watched, reason: &'r str) -> Option<&'r str> {
     let told = match watched.state {
         State::BackingOff { .. } | State::Stopped(_) => true,
-        State::Ready { .. } => watched.reported == Reported::Unhealthy,
         // What is held back has its reason in the line of the state.
-        State::Waiting | State::HeldBack | State::Starting { .. } | State::Stopping { .. } => false,
+        // What has just got ready may not have looked around yet.
+        State::Waiting | State::HeldBack | State::Starting { .. } | State::Ready { .. } | State::Stopping { .. } => {
+            false
+        }
     };
     (told && !reason.is_empty()).then_some(reason)
 }
