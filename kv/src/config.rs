@@ -1,11 +1,13 @@
 //! Flags and environment, under etcd's names wherever etcd has the setting.
 mod cluster;
 mod history;
+mod passed_over;
 mod security;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 pub use cluster::{Cluster, State};
+use passed_over::Follows;
 pub use security::Security;
 
 use hull_kv_core::limits::MAX_TXN_OPS;
@@ -31,6 +33,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// TLS.
     pub security: Security,
+    /// Flags of etcd that were given and have no meaning here.
+    pub passed_over: Vec<String>,
     /// `--max-txn-ops`
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`
@@ -143,6 +147,7 @@ impl Config {
         let mut values: Vec<Option<String>> = settings().map(|setting| variable(setting.variable)).collect();
         let mut parser = lexopt::Parser::from_args(args);
         let mut verbs: Vec<std::ffi::OsString> = Vec::new();
+        let mut passed = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| ConfigError(error.to_string()))? {
             match argument {
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Asked::Print(help())),
@@ -152,6 +157,15 @@ impl Config {
                         env!("CARGO_PKG_VERSION"),
                         crate::api::SERVER_VERSION
                     )));
+                }
+                lexopt::Arg::Long(flag) if passed_over::follows(flag).is_some() => {
+                    let flag = flag.to_owned();
+                    if passed_over::follows(&flag) == Some(Follows::Value) {
+                        parser.value().map_err(|error| ConfigError(error.to_string()))?;
+                    } else {
+                        let _ = parser.optional_value();
+                    }
+                    passed.push(flag);
                 }
                 lexopt::Arg::Long(flag) => {
                     let at = settings().position(|setting| setting.flag == flag);
@@ -168,7 +182,7 @@ impl Config {
             let said = found.and_then(|(_, value)| value.clone()).filter(|value| !value.is_empty());
             said.unwrap_or_else(|| found.map_or("", |(setting, _)| setting.default).to_owned())
         };
-        let config = Box::new(Self::from_values(get)?);
+        let config = Box::new(Self { passed_over: passed, ..Self::from_values(get)? });
         match verbs.as_slice() {
             [] => Ok(Asked::Serve(config)),
             [verb, file] if verb == "import" => Ok(Asked::Import(config, file.into())),
@@ -198,6 +212,7 @@ impl Config {
             listen,
             advertise_client_urls: advertise,
             cluster,
+            passed_over: Vec::new(),
             security: Security::from_values(&get)?,
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))

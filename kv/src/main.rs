@@ -32,6 +32,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    for flag in &config.passed_over {
+        eprintln!("hull-kv: --{flag}: tunes what this store does not have; passed over");
+    }
     match serve(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
