@@ -18,6 +18,7 @@ use std::fmt;
 use oci_spec::runtime::{Capabilities, LinuxIdMapping, LinuxNamespaceType, PosixRlimit, Process, Spec};
 use seccompiler::BpfProgram;
 
+use crate::oci::capability;
 use crate::seccomp;
 
 pub use cgroup::{Need, Setting};
@@ -324,55 +325,9 @@ fn identity(process: &Process, facts: &Facts) -> [Step; 3] {
     ]
 }
 
-/// Capabilities by their numbers (linux/capability.h), in the order of the numbers.
-const NAMES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 fn bits(set: Option<&Capabilities>) -> u64 {
     let names: Vec<String> = set.into_iter().flatten().map(|capability| capability.to_string()).collect();
-    let held = |name: &str| names.iter().any(|own| own.trim_start_matches("CAP_") == name);
-    NAMES.iter().enumerate().filter(|(_, name)| held(name)).fold(0, |bits, (number, _)| bits | 1 << number)
+    capability::bits(&names)
 }
 
 /// The kinds of namespaces that are new.

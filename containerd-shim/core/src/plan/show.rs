@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Access, Attribute, Depth, Held, Mount, NAMES, Plan, Source, Step};
+use super::{Access, Attribute, Depth, Held, Mount, Plan, Source, Step};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,7 +103,6 @@ impl fmt::Display for Attribute {
 }
 
 fn names(bits: u64) -> String {
-    let held: Vec<&str> =
-        NAMES.iter().enumerate().filter(|(number, _)| bits >> number & 1 == 1).map(|(_, name)| *name).collect();
+    let held: Vec<&str> = crate::oci::capability::names(bits).collect();
     if held.is_empty() { "none".to_owned() } else { held.join(",") }
 }
