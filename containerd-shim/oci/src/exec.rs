@@ -14,7 +14,6 @@ use hull_runtime::state::Status;
 use hull_runtime::sys::signals;
 use hull_runtime::{create, exchange, facts, guard};
 use lexopt::{Arg, Parser};
-use rustix::thread::CpuSet;
 
 use crate::make::{wait, write_pid};
 use crate::options::{Flag, Global, flag, folder, next, number, path, string, text, unexpected};
@@ -116,7 +115,7 @@ pub(crate) fn exec(global: &Global, parser: &mut Parser) -> Result<u8, Failure> 
         console,
         preserve: options.preserve,
         cgroup: options.cgroup.clone(),
-        processors: processors(&process)?,
+        processors: join::processors(&process)?,
     })
     .map_err(|failure| Failure(format!("exec failed: {failure}")))?;
     if let Err(failure) = write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
@@ -207,43 +206,9 @@ fn read_user(text: &str) -> Result<User, Failure> {
     }
 }
 
-/// Processors before and after the process is in the container's control group.
-fn processors(process: &Process) -> Result<(Option<CpuSet>, Option<CpuSet>), Failure> {
-    let Some(affinity) = &process.exec_cpu_affinity else { return Ok((None, None)) };
-    let read = |field: &str, text: &str| match text.is_empty() {
-        true => Ok(None),
-        false => cpus(text)
-            .map(Some)
-            .ok_or_else(|| Failure(format!("process.execCPUAffinity.{field}: {text:?} is not a list such as 0-3,7"))),
-    };
-    Ok((read("initial", &affinity.initial)?, read("final", &affinity.last)?))
-}
-
-fn cpus(text: &str) -> Option<CpuSet> {
-    let mut set = CpuSet::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
-        if last >= CpuSet::MAX_CPU || first > last {
-            return None;
-        }
-        (first..=last).for_each(|cpu| set.set(cpu));
-    }
-    Some(set)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_of_processors_are_read() {
-        let set = cpus("0-2,5").unwrap();
-        assert_eq!((0..8).filter(|cpu| set.is_set(*cpu)).collect::<Vec<_>>(), [0, 1, 2, 5]);
-        for bad in ["", "a", "3-1", "0-99999", "1,"] {
-            assert!(cpus(bad).is_none(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_user_is_numbers() {

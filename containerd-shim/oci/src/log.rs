@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crate::clock;
+use hull_runtime::clock;
+
 use crate::options::{Flag, Format, Global};
 
 /// Says what went wrong.

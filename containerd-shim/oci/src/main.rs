@@ -2,7 +2,6 @@
 //!
 //! A verb is a function in one of the files of its kind; what it does is in the crate `hull-runtime`.
 
-mod clock;
 mod control;
 mod exec;
 mod help;

@@ -12,13 +12,13 @@ use hull_runtime::cgroup::Hierarchies;
 use hull_runtime::create::{self, Keyring, Request, Start};
 use hull_runtime::life::{self, Force};
 use hull_runtime::sys::signals;
-use hull_runtime::{exchange, facts, guard, terminal};
+use hull_runtime::{clock, exchange, facts, guard, terminal};
 use lexopt::{Arg, Parser};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::exec::replace;
+use crate::log;
 use crate::options::{Flag, Global, flag, folder, next, number, path, take_id, unexpected};
-use crate::{clock, log};
 
 /// Options of `create` and `run`.
 struct Options {

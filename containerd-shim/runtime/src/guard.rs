@@ -29,9 +29,21 @@ pub fn protect() -> Result<(), Failure> {
     if is_protected(&file) {
         return Ok(());
     }
-    let view = match read_only_view(&file) {
+    Err(execute(&file, std::env::args_os().collect()))
+}
+
+/// Becomes the runtime's program with these words on its command line, from a protected file. Comes back only when it fails.
+pub fn become_program(words: Vec<OsString>) -> Failure {
+    match rustix::fs::open(SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => execute(&file, words),
+        Err(error) => Failure(format!("open {SELF}: {error}")),
+    }
+}
+
+fn execute(file: &OwnedFd, arguments: Vec<OsString>) -> Failure {
+    let view = match read_only_view(file).or_else(|_| sealed_copy(file)) {
         Ok(view) => view,
-        Err(_) => sealed_copy(&file).map_err(failed("copy the runtime's program into sealed memory"))?,
+        Err(error) => return Failure(format!("copy the runtime's program into sealed memory: {error}")),
     };
     let words = |texts: Vec<OsString>| -> Vec<CString> {
         // From the kernel, as they came: no zero byte is in them.
@@ -42,9 +54,8 @@ pub fn protect() -> Result<(), Failure> {
         key.push(value);
         key
     });
-    let error =
-        program::execute_file(view.as_fd(), &words(std::env::args_os().collect()), &words(environment.collect()));
-    Err(Failure(format!("execute the protected copy of the runtime's program: {error}")))
+    let error = program::execute_file(view.as_fd(), &words(arguments), &words(environment.collect()));
+    Failure(format!("execute the protected copy of the runtime's program: {error}"))
 }
 
 fn is_protected(file: &OwnedFd) -> bool {

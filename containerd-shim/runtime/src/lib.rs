@@ -8,6 +8,7 @@
 //! Everything that touches the kernel by a raw call is in `sys`. Callers have one thread: the new process is a copy of theirs.
 
 pub mod cgroup;
+pub mod clock;
 pub mod create;
 pub mod exchange;
 pub mod facts;
@@ -21,5 +22,6 @@ pub mod life;
 pub mod state;
 pub mod sys;
 pub mod terminal;
+pub mod update;
 
 pub use failure::Failure;

@@ -3,7 +3,7 @@
 use rustix::time::{ClockId, clock_gettime};
 
 /// Now in RFC 3339, UTC, with nanoseconds.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     let now = clock_gettime(ClockId::Realtime);
     text(now.tv_sec, now.tv_nsec)
 }
