@@ -4,8 +4,8 @@
 //! parent                                      child
 //! state folder, control groups, limits
 //! namespaces to join, mounts of others' ids
-//! clone3 ───────────────────────────────────> waits
-//! version 1 groups, id maps, oom score ──Go─> steps of the plan
+//! clone3 ───────────────────────────────────> enters version 1 groups, waits
+//! id maps, oom score ────────────────────Go─> steps of the plan
 //! hooks prestart, createRuntime <──Hooks───── (when there are any)
 //!                               ───Go───────> rest of the plan, identity
 //! state.json <────────────────Ready or Executes
@@ -145,6 +145,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         sources: sources(plan, request.owner)?,
         rootfs,
         groups: groups.folders().into_iter().collect(),
+        entrances: groups.entrances()?,
         console: request.console.take().map_or(Console::None, Console::Socket),
         start: if request.start == Start::Waits { Some(listen(request.folder)?) } else { None },
         listener: listener(plan)?,
@@ -153,7 +154,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         state: record.state(Status::Creating),
     };
     let child = spawn(plan, groups, ground)?;
-    match accompany(&child, &request, groups, record, &mine) {
+    match accompany(&child, &request, record, &mine) {
         Ok(()) => Ok(child),
         Err(failure) => {
             let _ = crate::sys::signals::send(child.pidfd.as_fd(), libc::SIGKILL);
@@ -332,16 +333,12 @@ fn listener(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
 fn accompany(
     child: &Child,
     request: &Request<'_>,
-    groups: &Groups,
     record: &mut Record,
     connection: &OwnedFd,
 ) -> Result<(), Failure> {
     let (plan, pid) = (request.plan, child.pid.as_raw_nonzero().get());
     record.pid = pid;
     record.started = state::alive(pid).unwrap_or(0);
-    if groups.open().is_none() {
-        groups.join(pid)?;
-    }
     write_maps(pid, &plan.uid_map, &plan.gid_map)?;
     if let Some(identity) = &plan.identity {
         if let Some(score) = identity.oom_score_adj {

@@ -67,22 +67,22 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
         rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.initial"))?;
     }
     let groups = request.record.groups().below(&request.cgroup)?;
-    let group = groups.open();
+    let (group, entrances) = (groups.open(), groups.entrances()?);
     let by_clone = clone::clone(group.as_ref().map(AsFd::as_fd), 0, Parent::Caller);
-    let (cloned, inside_already) = match by_clone {
-        Ok(cloned) => (cloned, group.is_some()),
+    let (cloned, place) = match by_clone {
+        Ok(cloned) => (cloned, Place::Inside),
         // The container has made groups below its own, which then takes no processes: it goes to where its first process is.
-        Err(_) => (clone::clone(None, 0, Parent::Caller).map_err(failed("clone3"))?, false),
+        Err(_) => (clone::clone(None, 0, Parent::Caller).map_err(failed("clone3"))?, Place::Follows),
     };
     match cloned {
         Cloned::Child => {
             drop(mine);
             let console = request.console.take().map_or(Console::None, Console::Socket);
-            enter(&request, &own, target, console, (labels, listener), theirs)
+            enter(&request, &own, target, console, (labels, listener), &entrances, theirs)
         }
         Cloned::Parent(child) => {
             drop((theirs, listener));
-            match accompany(&child, &request, &own, inside_already, &mine) {
+            match accompany(&child, &request, &own, place, &mine) {
                 Ok(()) => Ok(child),
                 Err(failure) => {
                     let _ = signals::send(child.pidfd.as_fd(), libc::SIGKILL);
@@ -95,16 +95,24 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
     }
 }
 
+/// How the process gets into the control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It was made there, or moves itself.
+    Inside,
+    /// It is moved to where the container's first process is.
+    Follows,
+}
+
 fn accompany(
     child: &Child,
     request: &Request<'_>,
     own: &Namespaces,
-    inside_already: bool,
+    place: Place,
     connection: &OwnedFd,
 ) -> Result<(), Failure> {
     let pid = child.pid.as_raw_nonzero().get();
-    let groups = request.record.groups().below(&request.cgroup)?;
-    if !inside_already && groups.join(pid).is_err() {
+    if place == Place::Follows {
         follow(pid, request.record.pid)?;
     }
     if let Some(score) = request.identity.oom_score_adj {
@@ -146,17 +154,20 @@ fn enter(
     own: &Namespaces,
     target: OwnedFd,
     console: Console,
-    (labels, listener): (Vec<OwnedFd>, Option<OwnedFd>),
+    listeners: (Vec<OwnedFd>, Option<OwnedFd>),
+    entrances: &[OwnedFd],
     connection: OwnedFd,
 ) -> ! {
     let copy = match connection.try_clone() {
         Ok(copy) => copy,
         Err(_) => clone::leave(1),
     };
-    let Failure(cause) = match become_program(request, own, target, console, (labels, listener), connection) {
-        Ok(never) => match never {},
-        Err(failure) => failure,
-    };
+    let entered = crate::cgroup::enter(entrances).map_err(failed("enter the container's control groups"));
+    let Failure(cause) =
+        match entered.and_then(|()| become_program(request, own, target, console, listeners, connection)) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
     let _ = exchange::send(copy.as_fd(), &Message::Failed(cause));
     clone::leave(1)
 }

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{Gid, Uid};
 
+use crate::cgroup;
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
 use crate::state::State;
@@ -41,6 +42,8 @@ pub(crate) struct Ground {
     pub(crate) rootfs: PathBuf,
     /// Folder of the control group by controller, where there is one.
     pub(crate) groups: Vec<(String, PathBuf)>,
+    /// Control groups that it enters by itself.
+    pub(crate) entrances: Vec<OwnedFd>,
     /// Where a terminal goes.
     pub(crate) console: Console,
     /// On which `start` comes; without it the program is executed at once.
@@ -79,6 +82,7 @@ fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
     };
     signals::reset();
     descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
+    cgroup::enter(&ground.entrances).map_err(told("enter the control groups"))?;
     // Modes are as they are asked for; the program gets the usual mask back.
     rustix::process::umask(Mode::empty());
     wait_for_word(&ground).map_err(told("wait for the runtime"))?;
