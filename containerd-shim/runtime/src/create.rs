@@ -330,12 +330,7 @@ fn listener(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
 }
 
 /// What the parent does for the child, until it waits for `start` or has executed its program.
-fn accompany(
-    child: &Child,
-    request: &Request<'_>,
-    record: &mut Record,
-    connection: &OwnedFd,
-) -> Result<(), Failure> {
+fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connection: &OwnedFd) -> Result<(), Failure> {
     let (plan, pid) = (request.plan, child.pid.as_raw_nonzero().get());
     record.pid = pid;
     record.started = state::alive(pid).unwrap_or(0);
