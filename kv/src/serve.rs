@@ -241,7 +241,13 @@ async fn announce(config: &Config, shared: &Shared, inputs: &Sender<Input>) -> s
         let store = read(&shared.store);
         (store.revision(), store.usage().keys)
     };
-    eprintln!("hull-kv: serving on {} at revision {revision} with {keys} keys", addresses.join(", "));
+    // Programs that start an etcd and wait for it look for these words of its log, in two lines.
+    eprintln!("hull-kv: published {} to cluster {:x}", config.name, read(&shared.store).cluster_id());
+    eprintln!(
+        "hull-kv: ready to serve client requests on {} at revision {revision} with {keys} keys; enabled capabilities \
+         for version 3.5",
+        addresses.join(", ")
+    );
     if !served {
         eprintln!("hull-kv: no majority of the members answers yet: reads and writes wait for one");
     }

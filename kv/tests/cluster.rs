@@ -286,6 +286,49 @@ async fn a_leader_that_is_asked_to_stop_hands_over_first() {
     others[0].put("after", "v", None).await.expect("put");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_linearizable_reads_are_refused_and_only_serializable_ones_answered() {
+    let mut cluster = Cluster::start(3);
+    let mut client = cluster.client(0).await;
+    client.put("k", "v", None).await.expect("put");
+    cluster.agree().await;
+    cluster.take(1).kill();
+    cluster.take(2).kill();
+    let asked = GetOptions::new().with_serializable();
+    assert_eq!(client.get("k", Some(asked)).await.expect("what this member has").count(), 1);
+    let refused = client.get("k", None).await.expect_err("nobody can prove that it is not old").to_string();
+    assert!(
+        refused.contains("etcdserver: no leader") || refused.contains("etcdserver: request timed out"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_leader_that_wakes_ends_no_lease_that_was_kept_alive_through_the_new_one() {
+    let cluster = Cluster::start(3);
+    let leader = cluster.leader(0).await;
+    let mut client = cluster.client((leader + 1) % 3).await;
+    let lease = client.lease_grant(4, None).await.expect("grant").id();
+    client.put("kept", "v", Some(PutOptions::new().with_lease(lease))).await.expect("put");
+    cluster.member(leader).freeze();
+    let (mut keeper, mut answers) = client.lease_keep_alive(lease).await.expect("keep alive");
+    // Longer than the lease's time, so the old leader's clock says that it is over.
+    let granted = std::time::Instant::now();
+    while granted.elapsed() < Duration::from_secs(6) {
+        keeper.keep_alive().await.expect("ask");
+        assert_eq!(answers.message().await.expect("answer").expect("answer").ttl(), 4);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    cluster.member(leader).thaw();
+    for _ in 0..20 {
+        keeper.keep_alive().await.expect("ask");
+        assert_eq!(answers.message().await.expect("answer").expect("answer").ttl(), 4);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    cluster.agree().await;
+    assert_eq!(client.get("kept", None).await.expect("get").count(), 1);
+}
+
 /// Adds a voter, as soon as the members before it have told their names.
 async fn add(client: &mut Client, url: String) {
     while let Err(refused) = client.member_add([url.clone()], None).await {

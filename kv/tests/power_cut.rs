@@ -190,3 +190,25 @@ fn a_member_starts_and_deletes_on_a_disk_without_a_free_byte() {
     let refused = run(&mut driver, vec![Op::Put(put_request("c", "v"))]);
     assert_eq!(refused, [Err(Failed::Refused(Refused::NoSpace))]);
 }
+
+#[test]
+fn the_applied_index_is_stored_with_the_data_so_no_entry_counts_twice_or_never() {
+    const WRITES: i64 = 30;
+    for snapshot_after in 0..=WRITES {
+        let disk = MemoryDisk::default();
+        let mut driver = start(&disk);
+        for n in 0..WRITES {
+            if n == snapshot_after {
+                let written = snapfile::write(&disk, driver.shared()).expect("snapshot");
+                driver.snapshot_done(written);
+            }
+            assert!(run(&mut driver, vec![Op::Put(put_request("counter", "v"))])[0].is_ok());
+        }
+        drop(driver);
+        let again = start(&disk.after_power_cut(|_, at_risk| at_risk / 2));
+        let request = RangeRequest { key: "counter".into(), ..RangeRequest::default() };
+        let store = again.shared().store.read().expect("store");
+        let pair = store.range(&request).expect("range").kvs.remove(0);
+        assert_eq!((pair.version, pair.mod_revision), (WRITES, WRITES + 1), "snapshot after {snapshot_after} writes");
+    }
+}

@@ -79,3 +79,23 @@ fn a_renewed_lease_starts_afresh_but_an_overdue_one_is_lost() {
     let (left, granted, _) = store.lessor().time_to_live(1, later.plus_seconds(4)).expect("lease");
     assert_eq!((left, granted), (6, 10));
 }
+
+#[test]
+fn leases_that_are_over_together_end_in_rounds_the_longest_overdue_first() {
+    let mut store = Store::new();
+    store.lessor_mut().lead(NOW, 0);
+    for id in 1..=10 {
+        grant(&mut store, id, 20 - id).expect("grant");
+    }
+    let later = NOW.plus_seconds(1_000);
+    let mut rounds = Vec::new();
+    loop {
+        let round = store.lessor().overdue(later, 4);
+        if round.is_empty() {
+            break;
+        }
+        round.iter().for_each(|id| revoke(&mut store, *id).expect("revoke"));
+        rounds.push(round);
+    }
+    assert_eq!(rounds, [vec![10, 9, 8, 7], vec![6, 5, 4, 3], vec![2, 1]]);
+}

@@ -125,3 +125,26 @@ fn operations_are_counted_with_those_nested_in_them() {
     assert_eq!(check_txn(&when(vec![], vec![nested(many(128), vec![])], vec![]), 128), Err(Refused::TooManyOps));
     assert_eq!(check_txn(&when(vec![], vec![nested(many(127), vec![])], vec![]), 128), Ok(()));
 }
+
+#[test]
+fn sub_revisions_tell_the_order_of_changes_within_a_transaction() {
+    let mut store = Store::new();
+    let spec = hull_kv_core::WatchSpec {
+        range: hull_kv_core::KeyRange::new(b"a", b"z"),
+        start_revision: 0,
+        filters: vec![],
+        previous: hull_kv_core::Previous::Omit,
+    };
+    put(&mut store, "m", "old");
+    let mut watcher = store.watch(1, 0, spec).expect("watch");
+    let ops = vec![puts("z0", "out of range"), puts("c", "1"), deletes("m", ""), puts("b", "2"), puts("a", "3")];
+    txn(&mut store, when(vec![], ops, vec![])).expect("txn");
+    let hull_kv_core::Pull::Events(events) = store.pull(&mut watcher, 0, 100, 100_000) else { panic!("events") };
+    let seen: Vec<_> = events
+        .events
+        .iter()
+        .map(|event| event.kv.as_ref().map(|pair| (String::from_utf8_lossy(&pair.key).into_owned(), pair.mod_revision)))
+        .map(|pair| pair.expect("pair"))
+        .collect();
+    assert_eq!(seen, [("c", 3), ("m", 3), ("b", 3), ("a", 3)].map(|(key, revision)| (key.to_owned(), revision)));
+}

@@ -154,9 +154,10 @@ impl Driver {
         self.raft.raft.election_elapsed = elapsed;
     }
 
-    /// Proposes the end of leases whose time is over. Only a leader has deadlines.
+    /// Proposes the end of leases whose time is over. Only a leader has deadlines, and one that raft has just deposed must not
+    /// hand its successor the end of a lease that is kept alive there.
     fn end_leases(&mut self, now: Instant) {
-        if self.role != StateRole::Leader {
+        if self.role != StateRole::Leader || self.raft.raft.state != StateRole::Leader {
             return;
         }
         let overdue = read(&self.shared.store).lessor().overdue(now, LEASES_A_ROUND);
