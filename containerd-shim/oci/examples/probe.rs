@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 fn main() {
@@ -19,6 +20,11 @@ fn main() {
             Ok(found) => println!("{:?}", found.file_type()),
             Err(error) => println!("error: {error}"),
         },
+        ["owner", file] => match fs::metadata(file) {
+            Ok(found) => println!("{}:{} {:o}", found.uid(), found.gid(), found.mode()),
+            Err(error) => println!("error: {error}"),
+        },
+        ["ready"] => ready(),
         ["say", text] => println!("{text}"),
         ["env", name] => println!("{}", std::env::var(name).unwrap_or_default()),
         ["wait"] => loop {
@@ -30,6 +36,21 @@ fn main() {
             eprintln!("probe: {other:?} is nothing to do");
             std::process::exit(98);
         }
+    }
+}
+
+/// Says that it is ready (sd_notify(3)), and waits.
+fn ready() {
+    let address = std::env::var("NOTIFY_SOCKET").unwrap_or_default();
+    let socket = std::os::unix::net::UnixDatagram::unbound();
+    for message in ["STATUS=almost", "READY=1"] {
+        match socket.as_ref().map(|socket| socket.send_to(message.as_bytes(), &address)) {
+            Ok(Ok(_)) => {}
+            failed => println!("{address}: {failed:?}"),
+        }
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
     }
 }
 

@@ -1,16 +1,20 @@
 //! `create` and `run`: a container out of a bundle. And `plan`, which only says how.
 
+use std::cell::OnceCell;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::config::Spec;
 use hull_oci_core::oci::plan::{self, Leave, Plan, Terminal};
 use hull_oci_core::oci::read;
 use hull_runtime::Failure;
-use hull_runtime::cgroup::Hierarchies;
+use hull_runtime::cgroup::{Groups, Hierarchies};
 use hull_runtime::create::{self, Keyring, Request, Start};
 use hull_runtime::life::{self, Force};
+use hull_runtime::notify::{self, Listener};
+use hull_runtime::state::Folder;
+use hull_runtime::sys::clone::Child;
 use hull_runtime::sys::signals;
 use hull_runtime::{clock, exchange, facts, guard, terminal};
 use lexopt::{Arg, Parser};
@@ -121,22 +125,28 @@ struct Bundle {
 }
 
 /// The configuration's path is from the bundle, unless it is absolute.
-fn read_bundle(path: &Path, config: &Path, leave: Leave) -> Result<Bundle, Failure> {
+fn read_bundle(options: &Options, notified: Option<&Folder>) -> Result<Bundle, Failure> {
+    let path = &options.bundle;
     let folder = fs::canonicalize(path).map_err(|error| Failure(format!("bundle {}: {error}", path.display())))?;
-    let file = folder.join(config);
+    let file = folder.join(&options.config);
     let bytes = fs::read(&file).map_err(|error| Failure(format!("read {}: {error}", file.display())))?;
     let mut spec = read::spec(&bytes)?;
     tell_listening(&mut spec);
+    if let Some(container) = notified {
+        notify::offer(&mut spec, container);
+    }
     let hierarchies = Hierarchies::find();
-    let plan = plan::plan(&spec, &facts::facts(&hierarchies, leave))?;
+    let plan = plan::plan(&spec, &facts::facts(&hierarchies, options.leave))?;
     Ok(Bundle { folder, bytes, spec, plan, hierarchies })
 }
 
 /// Prints the plan of a bundle.
 pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
-    let options = options(parser)?;
-    let bundle = options.id.map_or(options.bundle, PathBuf::from);
-    print!("{}", read_bundle(&bundle, &options.config, options.leave)?.plan);
+    let mut options = options(parser)?;
+    if let Some(bundle) = options.id.take() {
+        options.bundle = PathBuf::from(bundle);
+    }
+    print!("{}", read_bundle(&options, None)?.plan);
     Ok(())
 }
 
@@ -144,10 +154,13 @@ pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
 pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
     guard::protect()?;
     let options = options(parser)?;
-    let bundle = read_bundle(&options.bundle, &options.config, options.leave)?;
-    let console = console(&bundle.plan, &options, After::Detached)?;
     let folder = folder(global, options.id.clone())?;
-    let (child, _) = create::create(request(&folder, &bundle, &options, Start::Waits, console))?;
+    let address = notify::address();
+    let bundle = read_bundle(&options, address.as_ref().map(|_| &folder))?;
+    let console = console(&bundle.plan, &options, After::Detached)?;
+    warn_of_company(global, &bundle);
+    let prepare = || address.as_ref().map_or(Ok(()), |_| notify::make(&folder));
+    let (child, _) = create::create(request(&folder, &bundle, &options, Start::Waits, console, &prepare))?;
     match write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
         Ok(()) => Ok(()),
         Err(failure) => {
@@ -161,16 +174,18 @@ pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure
 pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
     guard::protect()?;
     let options = options(parser)?;
-    let bundle = read_bundle(&options.bundle, &options.config, options.leave)?;
+    let folder = folder(global, options.id.clone())?;
+    let address = notify::address();
+    let bundle = read_bundle(&options, address.as_ref().map(|_| &folder))?;
     if bundle.spec.process.is_none() {
         return Err(Failure("config.json: process: missing".to_owned()));
     }
+    warn_of_company(global, &bundle);
     let signals = match options.after {
         // Before the container exists, so that no signal is lost.
         After::Foreground => Some(signals::all().map_err(|error| Failure(format!("block signals: {error}")))?),
         After::Detached => None,
     };
-    let folder = folder(global, options.id.clone())?;
     let own_terminal =
         bundle.plan.terminal != Terminal::None && options.after == After::Foreground && options.console.is_none();
     let (mine, console) = match own_terminal {
@@ -179,7 +194,14 @@ pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
             .map_err(|error| Failure(error.to_string()))?,
         false => (None, console(&bundle.plan, &options, options.after)?),
     };
-    let (child, record) = create::create(request(&folder, &bundle, &options, Start::AtOnce, console))?;
+    let listener = OnceCell::new();
+    let prepare = || match &address {
+        None => Ok(()),
+        Some(_) => notify::make(&folder)
+            .and_then(|()| Listener::bind(&folder))
+            .map(|bound| listener.set(bound).unwrap_or_default()),
+    };
+    let (child, record) = create::create(request(&folder, &bundle, &options, Start::AtOnce, console, &prepare))?;
     if let Err(failure) = write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
         let _ = life::delete(&folder, Force::Yes);
         return Err(failure);
@@ -188,12 +210,49 @@ pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
     if let Err(failure) = hooks {
         log::warning(global, &failure.0);
     }
+    if let (Some(listener), Some(address)) = (listener.into_inner(), address) {
+        tell_when_ready(global, listener, &child, address, options.after)?;
+    }
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(&child.pidfd, &signals, mine)?;
     if options.end == End::Deleted {
         life::delete(&folder, Force::Yes)?;
     }
     Ok(code)
+}
+
+/// Passes on that the container is ready: before a detached runtime ends, beside one that waits.
+fn tell_when_ready(
+    global: &Global,
+    listener: Listener,
+    child: &Child,
+    address: String,
+    after: After,
+) -> Result<(), Failure> {
+    let pid = child.pid.as_raw_nonzero().get();
+    if after == After::Detached {
+        return listener.forward(child.pidfd.as_fd(), pid, &address);
+    }
+    let process = child.pidfd.try_clone().map_err(|error| Failure(format!("copy a descriptor: {error}")))?;
+    let global = global.clone();
+    std::thread::spawn(move || {
+        if let Err(failure) = listener.forward(process.as_fd(), pid, &address) {
+            log::warning(&global, &failure.0);
+        }
+    });
+    Ok(())
+}
+
+/// Says that a control group has processes already: limits and `kill --all` are theirs too.
+fn warn_of_company(global: &Global, bundle: &Bundle) {
+    let Some(group) = &bundle.plan.group else { return };
+    let others = Groups::at(&bundle.hierarchies, group).processes().len();
+    if others > 0 {
+        log::warning(
+            global,
+            &format!("linux.cgroupsPath: container's cgroup is not empty: {others} process(es) found"),
+        );
+    }
 }
 
 /// Waits for the end of a child. Its exit status, 128 and the signal's number for one that was killed.
@@ -220,6 +279,7 @@ fn request<'a>(
     options: &Options,
     start: Start,
     console: Option<OwnedFd>,
+    prepare: &'a dyn Fn() -> Result<(), Failure>,
 ) -> Request<'a> {
     Request {
         folder,
@@ -235,6 +295,7 @@ fn request<'a>(
         keyring: options.keyring,
         user: owner_name(),
         now: clock::now(),
+        prepare,
     }
 }
 

@@ -10,7 +10,7 @@ use hull_runtime::state::Folder;
 use lexopt::{Arg, Parser, ValueExt};
 
 /// Options in front of the verb.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Global {
     /// Where the folders of containers are.
     pub(crate) root: PathBuf,

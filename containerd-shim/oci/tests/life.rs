@@ -178,13 +178,7 @@ fn users_of_a_container_need_not_be_the_hosts() {
     if !can_run() {
         return;
     }
-    let mut bundle = Bundle::new(&["cat", "/proc/self/uid_map"]);
-    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
-    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
-    bundle.config["linux"]["uidMappings"] = map.clone();
-    bundle.config["linux"]["gidMappings"] = map;
-    std::os::unix::fs::chown(bundle.inside(""), Some(100_000), Some(100_000)).unwrap();
-    let words = bundle.run();
+    let words = with_users(&["cat", "/proc/self/uid_map"]).run();
     assert_eq!(words.split_ascii_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
 }
 
@@ -208,4 +202,88 @@ fn systemd_is_not_asked_and_a_plan_does_nothing() {
     let plan = bundle.command(&["plan", "."]).stdout(Stdio::piped()).output().unwrap();
     assert!(text(&plan.stdout).contains("in / executes /probe true"), "{}", text(&plan.stdout));
     assert!(bundle.leaves_nothing());
+}
+
+/// A bundle whose users are others than the host's.
+fn with_users(words: &[&str]) -> Bundle {
+    let mut bundle = Bundle::new(words);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    bundle.config["linux"]["uidMappings"] = map.clone();
+    bundle.config["linux"]["gidMappings"] = map;
+    std::os::unix::fs::chown(bundle.inside(""), Some(100_000), Some(100_000)).unwrap();
+    bundle
+}
+
+#[test]
+fn a_device_that_the_host_lacks_is_made_for_users_of_the_container() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = with_users(&["owner", "/dev/disk-of-hull"]);
+    bundle.config["linux"]["devices"] = json!([{"path": "/dev/disk-of-hull", "type": "b", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o640}]);
+    assert_eq!(bundle.run().trim(), "10:11 60640");
+}
+
+/// Where a version 1 group, or that of version 2, is on this machine: one controller's is enough to look at.
+fn group(path: &str) -> std::path::PathBuf {
+    let controller = std::path::Path::new("/sys/fs/cgroup/pids");
+    let root = if controller.is_dir() { controller } else { std::path::Path::new("/sys/fs/cgroup") };
+    root.join(path.trim_start_matches('/'))
+}
+
+#[test]
+fn containers_that_share_a_control_group_end_one_by_one() {
+    if !can_run() {
+        return;
+    }
+    let (mut one, mut other) = (Bundle::new(&["wait"]), Bundle::new(&["wait"]));
+    let path = format!("/{}-shared", one.id);
+    one.config["linux"]["cgroupsPath"] = json!(path);
+    other.config["linux"]["cgroupsPath"] = json!(path);
+    assert!(one.leave(&["run", "-d", &one.id]) && other.leave(&["run", "-d", &other.id]));
+    assert!(one.leave(&["delete", "-f", &one.id]));
+    assert_eq!(status(&other), "running", "the other's processes are not this container's");
+    assert!(other.leave(&["delete", "-f", &other.id]));
+    assert!(!group(&path).exists());
+}
+
+#[test]
+fn a_control_group_that_was_there_outlives_a_container_that_fails() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    let path = format!("/{}-before", bundle.id);
+    fs::create_dir(group(&path)).unwrap();
+    bundle.config["linux"]["cgroupsPath"] = json!(path);
+    bundle.config["process"]["args"] = json!(["/nothing"]);
+    assert!(!bundle.leave(&["run", &bundle.id]));
+    assert!(group(&path).exists());
+    fs::remove_dir(group(&path)).unwrap();
+}
+
+#[test]
+fn a_program_says_that_it_is_ready_to_who_waits_for_it() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["ready"]);
+    let socket = bundle.folder.join("notify.sock");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    for words in [&["run", "-d"][..], &["create"]] {
+        let mut command = bundle.command(words);
+        command.arg(&bundle.id).env("NOTIFY_SOCKET", &socket).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success());
+        if words == ["create"] {
+            let mut start = bundle.command(&["start", &bundle.id]);
+            assert!(start.env("NOTIFY_SOCKET", &socket).status().unwrap().success());
+        }
+        let mut bytes = [0; 100];
+        let length = manager.recv(&mut bytes).unwrap();
+        let pid = text(&bundle.hull(&["state", &bundle.id]).stdout);
+        let pid = serde_json::from_str::<Value>(&pid).unwrap()["pid"].to_string();
+        assert_eq!(text(&bytes[..length]), format!("MAINPID={pid}\nREADY=1\n"));
+        assert!(bundle.leave(&["delete", "-f", &bundle.id]));
+    }
 }

@@ -24,6 +24,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::cgroup::{Freezing, Groups, Hierarchies};
+use crate::devices;
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::hooks;
@@ -61,6 +62,16 @@ pub struct Request<'a> {
     pub user: String,
     /// Now, RFC 3339, for the record.
     pub now: String,
+    /// What the caller puts into the folder once the id is its own.
+    pub prepare: &'a dyn Fn() -> Result<(), Failure>,
+}
+
+/// A caller that puts nothing there.
+///
+/// # Errors
+/// None.
+pub fn nothing() -> Result<(), Failure> {
+    Ok(())
 }
 
 /// Whether the program waits for `start`.
@@ -103,9 +114,9 @@ pub fn create(request: Request<'_>) -> Result<(Child, Record), Failure> {
         annotations: request.spec.annotations.clone(),
         ..Record::default()
     };
-    let made = make(request, &mut groups, &mut record, rootfs);
+    let made = (request.prepare)().and_then(|()| make(request, &mut groups, &mut record, rootfs));
     if made.is_err() {
-        let _ = groups.remove();
+        let _ = groups.made().remove();
         let _ = folder.remove();
     }
     made.map(|child| (child, record))
@@ -142,7 +153,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
     let ground = Ground {
         connection: theirs,
         joins: joins(plan)?,
-        sources: sources(plan, request.owner)?,
+        sources: sources(plan, request.owner, request.folder)?,
         rootfs,
         groups: groups.folders().into_iter().collect(),
         entrances: groups.entrances()?,
@@ -225,7 +236,7 @@ fn joins(plan: &Plan) -> Result<Vec<(Kind, OwnedFd)>, Failure> {
 
 /// What of the host is mounted into a container whose users are not the host's: opened here, where there is the right to see it and to
 /// take a mount of the host apart.
-fn sources(plan: &Plan, owner: Owner) -> Result<Vec<Option<OwnedFd>>, Failure> {
+fn sources(plan: &Plan, owner: Owner, folder: &Folder) -> Result<Vec<Option<OwnedFd>>, Failure> {
     let theirs = plan.namespaces.is_own(Kind::User);
     plan.steps
         .iter()
@@ -237,9 +248,7 @@ fn sources(plan: &Plan, owner: Owner) -> Result<Vec<Option<OwnedFd>>, Failure> {
                 }
                 _ => Ok(None),
             },
-            Step::Device(node) if theirs => inside::open_bind(&node.path, Depth::One)
-                .map(Some)
-                .map_err(failing(|| format!("linux.devices: open {}", node.path))),
+            Step::Device(node) if theirs => devices::open(node, plan, owner, folder).map(Some),
             _ => Ok(None),
         })
         .collect()

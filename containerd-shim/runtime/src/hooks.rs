@@ -1,7 +1,7 @@
 //! Hooks: programs that are executed around a container's life, each with the container's state as its input (config.md, hooks).
 
 use std::io::Write;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,15 @@ fn run_one(hook: &Hook, state: &State) -> Result<(), String> {
     };
     match status.success() {
         true => Ok(()),
-        false => Err(format!("{status}{}", said(&mut child))),
+        false => Err(format!("{}{}", ended(status), said(&mut child))),
+    }
+}
+
+/// How a hook ended. A call that a filter forbids has the words that other runtimes have for it.
+fn ended(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(libc::SIGSYS) => "signal: bad system call (SIGSYS)".to_owned(),
+        _ => status.to_string(),
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod create;
+mod devices;
 pub mod exchange;
 pub mod facts;
 pub mod failure;
@@ -19,6 +20,7 @@ mod identity;
 mod inside;
 pub mod join;
 pub mod life;
+pub mod notify;
 pub mod state;
 pub mod sys;
 pub mod terminal;

@@ -1,17 +1,29 @@
 //! What happens to a container that is there: start, signals, freezing, and its end.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use hull_oci_core::oci::config::Spec;
+use hull_oci_core::oci::namespaces;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::cgroup::Groups;
 use crate::create::executed;
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::hooks;
+use crate::notify::{self, Listener};
 use crate::state::{Folder, Record, Status};
 use crate::sys::signals;
+
+/// How long a killed process may take to be gone. The kernel needs microseconds, unless it hangs in a broken device.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks whether a killed process is frozen.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Lets a created container execute its program.
 ///
@@ -25,6 +37,9 @@ pub fn start(folder: &Folder) -> Result<(), Failure> {
         status => return Err(Failure(format!("cannot start an already running container: it is {}", status.name()))),
     }
     let told = |error: rustix::io::Errno| Failure(format!("start {}: {error}", folder.id));
+    let waits = notify::address().filter(|_| notify::place(folder).is_dir());
+    let waits = waits.map(|address| Listener::bind(folder).map(|listener| (listener, address))).transpose()?;
+    let process = record.process();
     let open = rustix::fs::open(&folder.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(told)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -38,7 +53,11 @@ pub fn start(folder: &Folder) -> Result<(), Failure> {
         Message::Failed(cause) => return Err(Failure(cause)),
         _ => return Err(Failure(format!("start {}: its process has ended", folder.id))),
     }
-    after_start(folder, &record)
+    let started = after_start(folder, &record);
+    if let (Some((listener, address)), Some(process)) = (waits, process) {
+        listener.forward(process.as_fd(), record.pid, &address)?;
+    }
+    started
 }
 
 /// Executes the hooks that come after the program was.
@@ -105,18 +124,42 @@ pub fn delete(folder: &Folder, force: Force) -> Result<(), Failure> {
         }
         _ => {}
     }
+    let spec = folder.spec().ok();
+    let groups = record.groups();
     if let Some(process) = record.process() {
-        // Gone before it is waited for is gone.
-        let _ = signals::send(process.as_fd(), libc::SIGKILL);
-        if record.cgroup_paths.is_empty() {
-            let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut ended, None);
-        }
+        end(&process, &groups)?;
     }
-    let hooks = folder.spec().ok().and_then(|spec| spec.hooks).unwrap_or_default().poststop;
-    if !record.cgroup_paths.is_empty() {
-        record.groups().remove()?;
+    match spec.as_ref() {
+        _ if record.cgroup_paths.is_empty() => {}
+        // Its processes have ended with their namespace: whoever is in the groups is of another container that shares them.
+        Some(spec) if has_own_process_ids(spec) => groups.leave()?,
+        _ => groups.remove()?,
     }
+    let hooks = spec.and_then(|spec| spec.hooks).unwrap_or_default().poststop;
     folder.remove()?;
     hooks::run("poststop", &hooks, &record.state(Status::Stopped))
+}
+
+fn has_own_process_ids(spec: &Spec) -> bool {
+    let linux = spec.linux.as_ref();
+    linux.is_some_and(|linux| namespaces::read(&linux.namespaces).is_ok_and(|read| read.is_new(namespaces::Kind::Pid)))
+}
+
+/// Kills the first process and waits for its end. One that is frozen, by whomever, is thawed for it.
+fn end(process: &OwnedFd, groups: &Groups) -> Result<(), Failure> {
+    // Gone before the signal is gone.
+    let _ = signals::send(process.as_fd(), libc::SIGKILL);
+    let deadline = Instant::now() + END_PATIENCE;
+    let interval = Timespec { tv_sec: 0, tv_nsec: LOOK_AGAIN.subsec_nanos().into() };
+    loop {
+        let mut ended = [PollFd::new(process, PollFlags::IN)];
+        match rustix::event::poll(&mut ended, Some(&interval)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => groups.thaw_all(),
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(Failure(format!("wait for the container's end: {error}"))),
+        }
+        if Instant::now() > deadline {
+            return Err(Failure("the container's first process does not end; it waits in the kernel".to_owned()));
+        }
+    }
 }

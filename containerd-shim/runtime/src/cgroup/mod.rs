@@ -46,6 +46,16 @@ pub struct Groups {
 struct Part {
     hierarchy: Mounted,
     folder: PathBuf,
+    origin: Origin,
+}
+
+/// Who made a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It was there, or nobody knows.
+    Before,
+    /// [`Groups::make`].
+    Made,
 }
 
 /// Moves this process, which has one thread, through [`Groups::entrances`].
@@ -65,6 +75,7 @@ impl Groups {
         let part = |hierarchy: &Mounted| Part {
             folder: hierarchy.folder.join(path.trim_start_matches('/')),
             hierarchy: hierarchy.clone(),
+            origin: Origin::Before,
         };
         Groups { version: hierarchies.version, parts: hierarchies.mounted.iter().map(part).collect() }
     }
@@ -89,7 +100,10 @@ impl Groups {
             let path = path.trim_start_matches('/');
             let parts: Vec<&mut Part> = below.parts.iter_mut().filter(|part| named(part)).collect();
             if parts.is_empty() {
-                return Err(Failure(format!("--cgroup {text}: unknown controller")));
+                return Err(Failure(format!(
+                    "--cgroup {text}: unknown controller {}",
+                    controllers.unwrap_or_default()
+                )));
             }
             parts.into_iter().filter(|_| !path.is_empty()).for_each(|part| part.folder.push(path));
         }
@@ -127,13 +141,17 @@ impl Groups {
     pub fn make(&mut self) -> Result<(), Failure> {
         let version = self.version;
         let mut made = Vec::new();
-        for part in std::mem::take(&mut self.parts) {
+        for mut part in std::mem::take(&mut self.parts) {
+            let was_there = part.folder.is_dir();
             let result = match version {
                 Version::Two => make_v2(&part),
                 Version::One => make_v1(&part),
             };
             match result {
-                Ok(()) => made.push(part),
+                Ok(()) => {
+                    part.origin = if was_there { Origin::Before } else { Origin::Made };
+                    made.push(part);
+                }
                 Err(error) if unwritable(&error) && version == Version::One => {}
                 Err(error) => {
                     let folder = part.folder.display().to_string();
@@ -144,6 +162,12 @@ impl Groups {
         }
         self.parts = made;
         Ok(())
+    }
+
+    /// Those of them that [`make`](Groups::make) has made: what was there before belongs to somebody else.
+    pub fn made(&self) -> Groups {
+        let parts = self.parts.iter().filter(|part| part.origin == Origin::Made).cloned().collect();
+        Groups { version: self.version, parts }
     }
 
     /// Opens the version 2 group for clone3(2).
@@ -258,12 +282,14 @@ impl Groups {
 
     /// Process ids in them and in groups below.
     pub fn processes(&self) -> Vec<i32> {
+        // More than one: something may have been moved away in one hierarchy.
         let wanted = ["freezer", "pids", "devices"];
-        let folder = wanted.iter().find_map(|controller| self.folder(controller));
+        let mut folders: Vec<&Path> = wanted.iter().filter_map(|controller| self.folder(controller)).collect();
+        folders.extend(self.parts.first().map(|part| part.folder.as_path()));
+        folders.sort_unstable();
+        folders.dedup();
         let mut pids = Vec::new();
-        if let Some(folder) = folder.or_else(|| self.parts.first().map(|part| part.folder.as_path())) {
-            gather(folder, &mut pids);
-        }
+        folders.into_iter().for_each(|folder| gather(folder, &mut pids));
         pids.sort_unstable();
         pids.dedup();
         pids
@@ -331,8 +357,7 @@ impl Groups {
             self.signal(libc::SIGKILL);
             self.thaw_all();
             if Instant::now() > deadline {
-                let folders: Vec<String> = self.parts.iter().map(|part| part.folder.display().to_string()).collect();
-                return Err(Failure(format!("remove {}: its processes do not go away", folders.join(", "))));
+                return Err(self.stuck("its processes do not go away"));
             }
             match self.version {
                 Version::Two => self.wait_until_empty(deadline),
@@ -342,14 +367,42 @@ impl Groups {
         Ok(())
     }
 
-    /// Thaws them and what the container has frozen below them: what is frozen does not die.
-    fn thaw_all(&self) {
+    /// Removes them where nothing is left in them. Processes that are, are not this container's: it has ended, and with the first process
+    /// of a process id namespace everything in it.
+    ///
+    /// # Errors
+    /// They are empty and the kernel does not let them go.
+    pub fn leave(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + KILL_PATIENCE;
+        while self.parts.iter().any(|part| !remove_tree(&part.folder)) {
+            if !self.processes().is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.stuck("the kernel still holds them"));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    fn stuck(&self, why: &str) -> Failure {
+        let folders: Vec<String> = self.parts.iter().map(|part| part.folder.display().to_string()).collect();
+        Failure(format!("remove {}: {why}", folders.join(", ")))
+    }
+
+    /// Thaws them and what the container has frozen below them: what is frozen does not die. A process that was moved to another group of
+    /// version 1's freezer is fetched back.
+    pub(crate) fn thaw_all(&self) {
         let (controller, file, value) = match self.version {
             Version::Two => ("", "cgroup.freeze", "0"),
             Version::One => ("freezer", "freezer.state", "THAWED"),
         };
-        if let Some(folder) = self.folder(controller) {
-            write_below(folder, file, value);
+        let Some(folder) = self.folder(controller) else { return };
+        write_below(folder, file, value);
+        if self.version == Version::One {
+            let strangers = self.processes().into_iter().filter(|pid| !is_in_freezer(*pid, folder));
+            strangers.for_each(|pid| drop(write(&folder.join("cgroup.procs"), &pid.to_string())));
         }
     }
 
@@ -456,6 +509,19 @@ fn make_v1(part: &Part) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a process is in a group of version 1's freezer, or below it (cgroups(7), /proc/PID/cgroup).
+fn is_in_freezer(pid: i32, folder: &Path) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let path = text.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|name| name == "freezer").then_some(path)
+    });
+    path.is_none_or(|path| {
+        let mut up = Path::new(path).ancestors().filter(|path| path.parent().is_some());
+        up.any(|path| folder.ends_with(path.strip_prefix("/").unwrap_or(path)))
+    })
 }
 
 fn gather(folder: &Path, pids: &mut Vec<i32>) {

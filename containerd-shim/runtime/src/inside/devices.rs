@@ -1,4 +1,4 @@
-//! Device nodes: made where this process may, else the host's node is bound.
+//! Device nodes: made where this process may, else what the runtime has opened is bound.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::mounts::open_bind;
 use super::tree::{Shape, Tree, put};
 
-/// Makes one. `source` is the host's node, where the runtime knows that none can be made.
+/// Makes one. `source` is a mount of a node, where the runtime knows that none can be made.
 pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io::Result<()> {
     if let Some(source) = source {
         return bind(tree, node, &source);
@@ -38,7 +38,8 @@ pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io:
     Ok(rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-fn file_type(kind: Kind) -> FileType {
+/// The kind as a type of file.
+pub(crate) fn file_type(kind: Kind) -> FileType {
     match kind {
         Kind::Character => FileType::CharacterDevice,
         Kind::Block => FileType::BlockDevice,

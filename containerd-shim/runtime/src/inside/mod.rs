@@ -27,6 +27,7 @@ use crate::state::State;
 use crate::sys::{clone, descriptors, process, signals};
 use crate::{Failure, hooks};
 pub(crate) use console::{Console, become_terminal, open_in_root};
+pub(crate) use devices::file_type;
 pub(crate) use mounts::open_bind;
 use tree::Tree;
 
