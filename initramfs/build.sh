@@ -23,8 +23,10 @@ build_programs() {
     say "programs"
     local packages=() program
     for program in "${programs[@]}"; do packages+=(-p "$program"); done
-    # No unwind tables, since a panic aborts; relocations packed; and no path of whoever builds, so that the bytes are the same anywhere.
+    # No unwind tables, since a panic aborts; relocations packed; and no path of whoever builds, so that the bytes are the same anywhere:
+    # the linker's script is found from the workspace, where cargo starts the compiler.
     local flags="-C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-Wl,-z,pack-relative-relocs"
+    flags+=" -C link-arg=-Wl,-T,initramfs/no-unwind.ld"
     flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/hull"
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags cargo build --locked --release "${packages[@]}"
     cargo build --locked -p hull-image

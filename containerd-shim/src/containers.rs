@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hull_oci_core::declaration::Declaration;
+use hull_oci_core::oci::config::{Mount, Spec};
 use hull_oci_core::reconcile::Ending;
 use hull_oci_core::spec;
-use oci_spec::runtime::{Mount, Spec};
+use hull_runtime::state::Folder;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-use crate::cgroup::Group;
+use crate::cgroup;
 use crate::clock::now_ms;
 use crate::images::read_inside;
 use crate::record::{self, Ended, Identity, Orders, Root, folder};
-use crate::sys::clone;
+use crate::sys::spawn;
+use crate::volumes;
 
 pub(crate) use crate::record::State;
 
@@ -42,7 +44,8 @@ pub(crate) struct Start {
     pub(crate) spec: Spec,
     /// Unpacked layers, topmost first.
     pub(crate) lower: Vec<PathBuf>,
-    pub(crate) read_only: bool,
+    pub(crate) declared: Declaration,
+    /// And as it is written down.
     pub(crate) declaration: String,
     pub(crate) stop_signal: i32,
     pub(crate) grace: Duration,
@@ -103,7 +106,7 @@ pub(crate) fn start(start: &Start) -> Result<Running, Failure> {
         let _ = fs::remove_file(folder.join(stale));
     }
     let spec = complete(start)?;
-    let root = if start.read_only { Root::ReadOnly } else { Root::Written { folder: written(start)? } };
+    let root = if start.declared.read_only { Root::ReadOnly } else { Root::Written { folder: written(start)? } };
     let orders = Orders {
         lower: start.lower.clone(),
         root,
@@ -126,20 +129,21 @@ fn complete(start: &Start) -> Result<Spec, Failure> {
         let file = |name: &str| start.lower.iter().find_map(|layer| read_inside(layer, name)).unwrap_or_default();
         spec::resolve_user(&mut spec, &file("etc/passwd"), &file("etc/group")).map_err(|refused| problem(&refused))?;
     }
+    let user = spec.process.as_ref().map(|process| process.user.clone()).unwrap_or_default();
+    volumes::make(&start.declared, &start.lower, &user)
+        .map_err(|(path, error)| failure("make the volume", path.display(), error))?;
     leave_out_what_is_missing(&mut spec);
     let first = claim_ids(&start.name).map_err(|error| problem(&error))?;
-    spec::map_ids(&mut spec, first).map_err(|refused| problem(&refused))?;
+    spec::map_ids(&mut spec, first);
     Ok(spec)
 }
 
 /// A node without a store or a network has no socket and no servers' names to share: its containers start without them.
 fn leave_out_what_is_missing(spec: &mut Spec) {
-    let Some(mounts) = spec.mounts().clone() else { return };
-    let there = |mount: &Mount| {
-        let bound = mount.typ().as_deref() == Some("bind");
-        !bound || mount.source().as_ref().is_none_or(|source| source.exists())
-    };
-    spec.set_mounts(Some(mounts.into_iter().filter(there).collect()));
+    spec.mounts.retain(|mount: &Mount| {
+        let bound = mount.kind.as_deref() == Some("bind");
+        !bound || mount.source.as_ref().is_none_or(|source| Path::new(source).exists())
+    });
 }
 
 /// A range of ids that no other container has: a link `.ids/<range>` that leads to the name.
@@ -192,11 +196,11 @@ fn written(start: &Start) -> Result<PathBuf, Failure> {
 /// Starts a monitor. It waits on its standard input for the word to begin, which comes when it is on record: a launcher that dies in
 /// between leaves a monitor that ends by itself, and never a container that nobody knows.
 fn launch(name: &str, folder: &Path) -> io::Result<(u64, OwnedFd)> {
-    let group = Group::of_monitors().make()?;
+    let group = cgroup::of_monitors()?;
     let arguments = ["hull-launcher", "monitor", name].map(|word| CString::new(word).unwrap_or_default());
     let (input, word) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let child = clone::spawn(group.as_fd(), c"/proc/self/exe", &arguments, &input, &null)?;
+    let child = spawn::spawn(group.as_fd(), c"/proc/self/exe", &arguments, &input, &null)?;
     let pid = child.pid.as_raw_nonzero().get() as u32;
     let started_at_ms = now_ms();
     let identity = Identity { pid, start_ticks: record::start_ticks(pid).unwrap_or_default(), started_at_ms };
@@ -288,13 +292,16 @@ fn open_monitor(identity: &Identity) -> Option<OwnedFd> {
 
 /// Removes all of a container but its log, and notes how it ended. Whatever is left of its processes is killed.
 pub(crate) fn remove(name: &str, ended: Option<&Ended>) {
-    if let Err(error) = Group::of_container(name).remove() {
+    if let Err(error) = cgroup::of_container(name).remove() {
         eprintln!("remove the control group of container {name}: {error}");
     }
     if let Some(ended) = ended
         && let Err(error) = record::write(&folder(name), "ended.json", ended)
     {
         eprintln!("note how container {name} ended: {error}");
+    }
+    if let Err(failure) = Folder::of(Path::new(record::RUNTIME), name).and_then(|state| state.remove()) {
+        eprintln!("forget container {name}: {failure}");
     }
     let Ok(entries) = fs::read_dir(folder(name)) else { return };
     for entry in entries.flatten() {

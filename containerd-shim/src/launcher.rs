@@ -257,7 +257,7 @@ impl Launcher {
     }
 
     /// Unpacks on a thread of its own: the loop goes on meanwhile.
-    fn prepare(&self, name: String, declaration: Declaration) {
+    fn prepare(&self, name: String, declaration: Box<Declaration>) {
         let (images, events) = (Arc::clone(&self.images), self.events.clone());
         let store = self.endpoint.clone();
         tokio::task::spawn_blocking(move || {
@@ -397,7 +397,7 @@ fn prepare(images: &Images, name: &str, declaration: &Declaration, store: &str) 
         name: name.to_owned(),
         spec,
         lower,
-        read_only: declaration.read_only,
+        declared: declaration.clone(),
         declaration: serde_json::to_string(declaration).map_err(|error| refuse(error.to_string()))?,
         stop_signal: spec::stop_signal(&image.defaults).map_err(|error| refuse(error.to_string()))?,
         grace: Duration::from_secs(declaration.stop_seconds.into()),

@@ -14,11 +14,12 @@ mod node;
 mod output;
 mod record;
 mod resolver;
-mod runtime;
+mod root;
 mod signals;
 mod socket;
 mod store;
 mod sys;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ hull-launcher: runs the containers declared under /hull/containers/ in the store
 
 Started by PID 1 without arguments; `monitor NAME` is what it starts for each container. Its environment:
   HULL_RUN        NAME=IMAGE or IMAGE, separated by commas: containers that run whatever the store says
-  HULL_KV         the store [default: /run/hull/kv.sock]
+  HULL_KV         the store's socket [default: /run/hull/kv.sock]
   HULL_KV_LISTEN  the address that the store listens on, for containers [default: 127.0.0.1:2379]
   HULL_NODE_NAME  this node's name, under /hull/nodes/
   NOTIFY_SOCKET   where readiness and health are reported, sd_notify(3)

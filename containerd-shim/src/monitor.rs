@@ -6,6 +6,7 @@
 //! ```
 //! It dies with nobody and nobody with it but the container: that is killed by the kernel when its monitor is (PR_SET_PDEATHSIG).
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,20 +14,30 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hull_oci_core::declaration::check_name;
-use hull_oci_core::plan::plan;
+use hull_oci_core::oci::config::{IdMapping, Spec};
+use hull_oci_core::oci::namespaces::Kind;
+use hull_oci_core::oci::plan::{Leave, Owner, Plan, plan};
 use hull_oci_core::reconcile::Ending;
-use hull_oci_core::spec::CGROUP;
-use oci_spec::runtime::Spec;
+use hull_runtime::Failure;
+use hull_runtime::cgroup::Groups;
+use hull_runtime::create::{Keyring, Life, Request, Start, create, nothing};
+use hull_runtime::facts::facts;
+use hull_runtime::failure::failed;
+use hull_runtime::state::Folder;
+use hull_runtime::sys::clone::{self, Child};
+use hull_runtime::sys::signals::send;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::mount::MountPropagationFlags;
 use rustix::process::{WaitId, WaitIdOptions};
 
-use crate::cgroup::Group;
+use crate::cgroup;
 use crate::clock::now_ms;
 use crate::output::Log;
-use crate::record::{self, Orders, Root, State, folder};
-use crate::runtime::{self, Failure, Layers, failed};
+use crate::record::{self, Orders, RUNTIME, State, folder};
+use crate::root::Layers;
 use crate::signals::{Reaction, reaction};
-use crate::sys::clone::{self, Child};
+use crate::sys::spawn;
 
 /// Runs the monitor of the container `name`.
 pub(crate) fn main(name: &str) -> ExitCode {
@@ -52,30 +63,81 @@ fn told_to_begin() -> bool {
 
 fn run(name: &str, folder: &Path) -> Result<Ending, Failure> {
     // Before the container exists, so that neither its end nor a wish to stop it is missed.
-    let signals = clone::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(failed("block signals"))?;
-    let spec: Spec = record::read(folder, "config.json").map_err(failed("read config.json"))?;
+    let signals = spawn::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(failed("block signals"))?;
     let orders: Orders = record::read(folder, "start.json").map_err(failed("read start.json"))?;
-    let facts = runtime::facts(&Group::at(CGROUP));
-    let plan = plan(&spec, &facts).map_err(failed("plan"))?;
-    let written = match &orders.root {
-        Root::ReadOnly => None,
-        Root::Written { folder } => Some(folder.clone()),
-    };
-    let layers = Layers { folder: folder.to_owned(), lower: orders.lower.clone(), written, files: files(name) };
     let (output, input) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed("make a pipe for the output"))?;
-    let child = runtime::start(&plan, &layers, &input)?;
-    // Of the writing ends only the container's are left: the pipe ends with it.
-    drop((input, plan, spec));
+    let child = make(name, folder, &orders, input)?;
     let running = State::Running { pid: child.pid.as_raw_nonzero().get() as u32, since_ms: now_ms() };
     record::write(folder, "state.json", &running).map_err(failed("write state.json"))?;
-    let mut watch = Watch { child, group: Group::of_container(name), signals, output, log: Log::open(folder), orders };
+    let mut watch =
+        Watch { child, groups: cgroup::of_container(name), signals, output, log: Log::open(folder), orders };
     let ending = watch.until_the_end()?;
-    let ending = if watch.group.ran_out_of_memory() { Ending::OutOfMemory } else { ending };
+    let ending = if watch.groups.out_of_memory_kills() > 0 { Ending::OutOfMemory } else { ending };
     // What it leaves in its group would otherwise outlive it, in a pid namespace of its own or not.
-    watch.group.remove().map_err(failed("remove the control group"))?;
+    watch.groups.remove()?;
     watch.drain();
     Ok(ending)
+}
+
+/// Makes the container, whose output goes to `output`. Of that the container has the only copies in the end.
+fn make(name: &str, folder: &Path, orders: &Orders, output: OwnedFd) -> Result<Child, Failure> {
+    let bytes = fs::read(folder.join("config.json")).map_err(failed("read config.json"))?;
+    // The launcher wrote it: there is nobody whom to tell which field is wrong.
+    let spec: Spec = serde_json::from_slice(&bytes).map_err(failed("read config.json"))?;
+    let hierarchies = cgroup::hierarchies();
+    let plan = plan(&spec, &facts(&hierarchies, Leave::Pivot))?;
+    // Whatever an earlier life left must not share the new one's limits, nor outlive its end.
+    cgroup::of_container(name).remove()?;
+    let state = Folder::of(Path::new(RUNTIME), name)?;
+    state.remove()?;
+    // Layers are attached here, where the node does not see them, and go with this process.
+    clone::unshare(Kind::Mount.flag()).map_err(failed("unshare the mount namespace"))?;
+    rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(failed("keep mounts to itself"))?;
+    let layers = Layers { folder, lower: &orders.lower, written: orders.root.written(), files: files(name) };
+    layers.attach(&plan)?;
+    give_to_user(&output, &plan)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open /dev/null"))?;
+    let streams = |input: &OwnedFd, output: &OwnedFd| -> rustix::io::Result<()> {
+        rustix::stdio::dup2_stdin(input)?;
+        rustix::stdio::dup2_stdout(output)?;
+        rustix::stdio::dup2_stderr(output)
+    };
+    streams(&null, &output).map_err(failed("set up the standard streams"))?;
+    let made = create(Request {
+        folder: &state,
+        bundle: folder,
+        bytes: &bytes,
+        spec: &spec,
+        plan: &plan,
+        hierarchies: &hierarchies,
+        owner: Owner::Root,
+        start: Start::AtOnce,
+        console: None,
+        preserve: 0,
+        keyring: Keyring::New,
+        life: Life::WithCaller,
+        user: "root".to_owned(),
+        now: String::new(),
+        prepare: &nothing,
+    });
+    streams(&null, &null).map_err(failed("close the standard streams"))?;
+    made.map(|(child, _)| child)
+}
+
+/// The container's user owns its output: a program may open `/dev/stdout` again.
+fn give_to_user(output: &OwnedFd, plan: &Plan) -> Result<(), Failure> {
+    let Some(identity) = &plan.identity else { return Ok(()) };
+    let uid = Uid::from_raw(on_the_node(identity.user.uid, &plan.uid_map));
+    let gid = Gid::from_raw(on_the_node(identity.user.gid, &plan.gid_map));
+    rustix::fs::fchown(output, Some(uid), Some(gid)).map_err(failed("give the output to the container's user"))
+}
+
+fn on_the_node(id: u32, map: &[IdMapping]) -> u32 {
+    let ids = map.iter().find(|ids| id.checked_sub(ids.container_id).is_some_and(|offset| offset < ids.size));
+    ids.map_or(id, |ids| ids.host_id + (id - ids.container_id))
 }
 
 /// Files that name the container.
@@ -88,7 +150,7 @@ fn files(name: &str) -> Vec<(&'static str, String)> {
 
 struct Watch {
     child: Child,
-    group: Group,
+    groups: Groups,
     signals: OwnedFd,
     output: OwnedFd,
     log: Log,
@@ -110,7 +172,7 @@ impl Watch {
                 Stop::Asked { kill_at } => {
                     let left = kill_at.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        self.group.kill();
+                        self.groups.signal(libc::SIGKILL);
                         stop = Stop::Killed;
                         continue;
                     }
@@ -158,11 +220,11 @@ impl Watch {
         let signal = self.orders.stop_signal;
         match reaction(self.child.pid.as_raw_nonzero().get() as u32, signal) {
             Reaction::Ends => {
-                self.group.kill();
+                self.groups.signal(libc::SIGKILL);
                 Stop::Killed
             }
             Reaction::Decides => {
-                let _ = clone::send_signal(self.child.pidfd.as_fd(), signal);
+                let _ = send(self.child.pidfd.as_fd(), signal);
                 Stop::Asked { kill_at: Instant::now() + Duration::from_millis(self.orders.grace_ms) }
             }
         }

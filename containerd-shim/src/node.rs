@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use hull_kv_proto::client::{Store, connect};
+use hull_kv_proto::client::{Store, connect_socket};
 use hull_kv_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
@@ -28,7 +28,7 @@ pub(crate) async fn report(endpoint: String, name: String, events: Sender<Event>
     loop {
         // Not at once: a starting node has more urgent things to do.
         tokio::time::sleep(PERIOD / 10).await;
-        if let Ok(mut store) = connect(&endpoint).await {
+        if let Ok(mut store) = connect_socket(&endpoint).await {
             let _ = keep(&mut store, &name, &events).await;
         }
         tokio::time::sleep(PERIOD).await;

@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 /// Where containers have their folders.
 pub(crate) const RUN: &str = "/run/hull/containers";
 
+/// Where the runtime library keeps its state of them, as `hull-oci --root` does.
+pub(crate) const RUNTIME: &str = "/run/hull/runtime";
+
 /// The folder of a container; its name was checked when it was declared.
 pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(RUN).join(name)
@@ -51,6 +54,16 @@ pub(crate) enum Root {
         /// On the state partition.
         folder: PathBuf,
     },
+}
+
+impl Root {
+    /// Where what is written is kept.
+    pub(crate) fn written(&self) -> Option<&Path> {
+        match self {
+            Self::ReadOnly => None,
+            Self::Written { folder } => Some(folder),
+        }
+    }
 }
 
 /// Which process a monitor is. A process id alone may be somebody else's by now.

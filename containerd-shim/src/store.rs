@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hull_kv_proto::client::{Store, connect};
+use hull_kv_proto::client::{Store, connect_socket};
 use hull_kv_proto::etcdserverpb::watch_request::RequestUnion;
 use hull_kv_proto::etcdserverpb::{RangeRequest, WatchCreateRequest, WatchRequest, WatchResponse};
 use hull_kv_proto::mvccpb::event::EventType;
@@ -19,7 +19,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(1);
 pub(crate) async fn follow(endpoint: String, events: Sender<Event>) {
     let mut wait = RETRY_FIRST;
     loop {
-        let lost = match connect(&endpoint).await {
+        let lost = match connect_socket(&endpoint).await {
             Ok(mut store) => follow_once(&mut store, &events, &mut wait).await,
             Err(error) => Err(error.to_string()),
         };

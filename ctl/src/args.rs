@@ -55,7 +55,7 @@ pub(crate) enum Verb {
     #[command(
         after_help = "Examples:\n  hullctl run web hello\n  hullctl run web hello --memory 64M --env MODE=fast -- /hello --port 80"
     )]
-    Run(Run),
+    Run(Box<Run>),
     /// Delete a container's declaration; the node stops it
     #[command(after_help = "Example:\n  hullctl stop web")]
     Stop {
@@ -112,10 +112,28 @@ pub(crate) struct Run {
     /// Set a variable in its environment; repeatable
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+    /// Mount a volume, which outlives the container; repeatable
+    #[arg(long, short, value_name = "NAME:/PATH[:ro]", value_parser = volume)]
+    pub(crate) volume: Vec<(String, String)>,
+    /// Mount memory of this size; repeatable
+    #[arg(long, value_name = "/PATH:SIZE", value_parser = memory)]
+    pub(crate) tmpfs: Vec<(String, String)>,
+    /// User in place of the image's own: uid[:gid], or names
+    #[arg(long, short)]
+    pub(crate) user: Option<String>,
+    /// Working directory in place of the image's own
+    #[arg(long, short = 'w', value_name = "PATH")]
+    pub(crate) directory: Option<String>,
+    /// Give it a capability, e.g. SYS_PTRACE; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cap_add: Vec<String>,
+    /// Take a capability away, or ALL; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cap_drop: Vec<String>,
     /// When to start it again
     #[arg(long, value_enum, default_value_t = Restart::Always, value_name = "WHEN")]
     pub(crate) restart: Restart,
-    /// Let it write to its root file system; what it writes is gone when it stops
+    /// Let it write to its root file system; what it writes is kept until it is no longer declared
     #[arg(long)]
     pub(crate) writable: bool,
     /// Seconds between the request to stop and the kill
@@ -223,6 +241,22 @@ impl From<Restart> for declaration::Restart {
             Restart::Never => Self::Never,
         }
     }
+}
+
+/// `NAME:/PATH` or `NAME:/PATH:ro`, as a declaration has it: the path, and the volume.
+fn volume(text: &str) -> Result<(String, String), String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts.as_slice() {
+        [name, path] => Ok(((*path).to_owned(), (*name).to_owned())),
+        [name, path, access] => Ok(((*path).to_owned(), format!("{name}:{access}"))),
+        _ => Err("expected NAME:/PATH or NAME:/PATH:ro".to_owned()),
+    }
+}
+
+/// `/PATH:SIZE`
+fn memory(text: &str) -> Result<(String, String), String> {
+    let (path, size) = text.split_once(':').ok_or("expected /PATH:SIZE such as /cache:16M")?;
+    Ok((path.to_owned(), size.to_owned()))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

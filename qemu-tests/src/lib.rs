@@ -23,6 +23,7 @@ mod permit;
 mod qmp;
 mod release;
 mod tool;
+mod toolbox;
 mod vm;
 
 pub use acceleration::Acceleration;
@@ -37,4 +38,5 @@ pub use node::{Node, Slot};
 pub use qmp::Qmp;
 pub use release::{NEWER, OLDER, ReleaseKind, make_release, shared_releases};
 pub use tool::{eventually, long_run, run, same_bytes};
+pub use toolbox::{TOOLBOX, layout, node_with_toolbox, node_with_toolbox_on, pack, with_toolbox};
 pub use vm::{Shell, Vm};

@@ -153,6 +153,18 @@ impl Node {
         serde_json::from_str(&text[start..end]).unwrap_or_else(|error| panic!("hullctl status: {error}: {text}"))
     }
 
+    /// Waits until `hullctl ps` shows container `name` in `state`; gives its entry.
+    pub fn wait_container(&mut self, name: &str, state: &str) -> serde_json::Value {
+        eventually(&format!("{name} is {state}"), EVENTUALLY, || {
+            let list = self.status()["containers"].clone();
+            let found = list.as_array().and_then(|list| list.iter().find(|entry| entry["name"] == name)).cloned();
+            match found {
+                Some(entry) if entry["state"] == state => Ok(entry),
+                other => Err(format!("{other:?} of {list}")),
+            }
+        })
+    }
+
     /// Process id of the first process whose command line has `name`, as the node sees it.
     pub fn pid_of(&mut self, name: &str) -> Option<u32> {
         let first = name.chars().next()?;

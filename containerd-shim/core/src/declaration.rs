@@ -1,9 +1,14 @@
 //! A declared container: the JSON under `/hull/containers/<name>`, or a word of `hull.run=`.
 
+mod capabilities;
+mod mounts;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use mounts::{Access, Volume};
 
 /// Where declarations are kept in the store.
 pub const PREFIX: &str = "/hull/containers/";
@@ -32,6 +37,24 @@ pub struct Declaration {
     /// Added to the image's environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Replaces the image's user: `uid[:gid]`, or names that the image knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Replaces the image's working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Volumes by the path that they are mounted on: `NAME`, or `NAME:ro`. They outlive the container.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, String>,
+    /// Memory that is a folder, by its path: its size, `16M`. It ends with the container.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tmpfs: BTreeMap<String, String>,
+    /// Capabilities beside those that every container has, `SYS_PTRACE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// Capabilities of every container that this one does without, or `ALL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<String>,
     /// Memory limit, `64M`; swap is not counted beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
@@ -139,6 +162,12 @@ impl Declaration {
             command: Vec::new(),
             args: Vec::new(),
             env: BTreeMap::new(),
+            user: None,
+            directory: None,
+            volumes: BTreeMap::new(),
+            tmpfs: BTreeMap::new(),
+            capabilities: Vec::new(),
+            drop: Vec::new(),
             memory: None,
             cpu: None,
             pids: None,
@@ -180,6 +209,14 @@ impl Declaration {
         if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
             return refuse("command, args or env", text, "text without a zero byte");
         }
+        if let Some(user) = self.user.as_ref().filter(|user| user.is_empty() || user.contains(['\0', '\n'])) {
+            return refuse("user", user, "a user such as 1000, 1000:1000 or www-data");
+        }
+        if let Some(path) = self.directory.as_ref().filter(|path| !path.starts_with('/') || path.contains('\0')) {
+            return refuse("directory", path, "an absolute path");
+        }
+        self.check_mounts()?;
+        self.check_capabilities()?;
         if let Some(memory) = &self.memory
             && self.memory_bytes().is_none_or(|bytes| bytes < MEMORY_MIN)
         {
@@ -199,17 +236,21 @@ impl Declaration {
 
     /// The memory limit in bytes.
     pub fn memory_bytes(&self) -> Option<i64> {
-        let text = self.memory.as_deref()?;
-        let digits = text.trim_end_matches(['K', 'M', 'G']);
-        let shift = match &text[digits.len()..] {
-            "" => 0,
-            "K" => 10,
-            "M" => 20,
-            "G" => 30,
-            _ => return None,
-        };
-        digits.parse::<i64>().ok()?.checked_mul(1 << shift)
+        size(self.memory.as_deref()?)
     }
+}
+
+/// A size in bytes, with `K`, `M` or `G` for the powers of 1,024.
+fn size(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(['K', 'M', 'G']);
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Less memory than this does not hold even the start of a process.
@@ -269,6 +310,8 @@ mod tests {
             (r#"{"image":"a","cpu":0}"#, "cpu"),
             (r#"{"image":"a","pids":0}"#, "pids"),
             (r#"{"image":"a","env":{"A=B":"c"}}"#, "env"),
+            (r#"{"image":"a","user":""}"#, "user"),
+            (r#"{"image":"a","directory":"srv"}"#, "directory"),
         ] {
             match Declaration::parse(json.as_bytes()) {
                 Err(Refused::Field { field: found, .. }) => assert_eq!(found, field),

@@ -3,8 +3,13 @@
 
 use std::fmt;
 
-use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
 use sha2::{Digest as _, Sha256};
+
+mod documents;
+
+pub use documents::{Descriptor, Platform};
+
+use documents::{Configuration, Index, ManifestDocument};
 
 /// Largest manifest, index or configuration, in bytes: the size that registries agree on.
 pub const DOCUMENT_MAX: u64 = 4 << 20;
@@ -166,34 +171,37 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+fn read<'a, T: serde::Deserialize<'a>>(which: &'static str, bytes: &'a [u8]) -> Result<T, Refused> {
+    serde_json::from_slice(bytes).map_err(|error| Refused::Document { which, cause: error.to_string() })
+}
+
 /// Picks the manifest for linux/amd64 out of an index; one without a platform fits, too.
 ///
 /// # Errors
 /// The index cannot be read, or nothing in it fits.
 pub fn select_manifest(index: &[u8]) -> Result<Descriptor, Refused> {
-    let index = ImageIndex::from_reader(index)
-        .map_err(|error| Refused::Document { which: "index.json", cause: error.to_string() })?;
-    let fits = |descriptor: &&Descriptor| match descriptor.platform() {
-        Some(platform) => *platform.os() == Os::Linux && *platform.architecture() == Arch::Amd64,
-        None => true,
+    let index: Index = read("index.json", index)?;
+    let fits = |descriptor: &Descriptor| {
+        descriptor.platform.as_ref().is_none_or(|own| own.os == "linux" && own.architecture == "amd64")
     };
-    if let Some(descriptor) = index.manifests().iter().find(fits) {
+    if let Some(descriptor) = index.manifests.iter().find(|descriptor| fits(descriptor)) {
         return Ok(descriptor.clone());
     }
-    let platform = |d: &Descriptor| d.platform().as_ref().map(|p| format!("{}/{}", p.os(), p.architecture()));
-    let found: Vec<String> = index.manifests().iter().filter_map(platform).collect();
+    let platform = |d: &Descriptor| d.platform.as_ref().map(|p| format!("{}/{}", p.os, p.architecture));
+    let found: Vec<String> = index.manifests.iter().filter_map(platform).collect();
     Err(Refused::Platform { found: if found.is_empty() { "nothing".to_owned() } else { found.join(", ") } })
 }
 
 /// Whether a descriptor points to another index instead of a manifest.
 pub fn is_index(descriptor: &Descriptor) -> bool {
-    matches!(descriptor.media_type(), MediaType::ImageIndex)
-        || descriptor.media_type().to_string() == "application/vnd.docker.distribution.manifest.list.v2+json"
+    let kinds =
+        ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+    kinds.contains(&descriptor.media_type.as_str())
 }
 
 /// The name an archive gives to its image: `org.opencontainers.image.ref.name` or the last part of a full reference.
 pub fn reference_name(descriptor: &Descriptor) -> Option<String> {
-    let annotations = descriptor.annotations().as_ref()?;
+    let annotations = descriptor.annotations.as_ref()?;
     let full =
         annotations.get("io.containerd.image.name").or_else(|| annotations.get("org.opencontainers.image.ref.name"))?;
     let last = full.rsplit('/').next()?;
@@ -206,27 +214,25 @@ pub fn reference_name(descriptor: &Descriptor) -> Option<String> {
 /// # Errors
 /// It cannot be read, or a layer is of a kind that cannot be unpacked.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, Refused> {
-    let manifest = ImageManifest::from_reader(bytes)
-        .map_err(|error| Refused::Document { which: "manifest", cause: error.to_string() })?;
-    let layers = manifest.layers().iter().map(|layer| {
-        Ok(Layer { digest: Digest::parse(layer.digest().as_ref())?, size: layer.size(), packing: packing(layer)? })
+    let manifest: ManifestDocument = read("manifest", bytes)?;
+    let layers = manifest.layers.iter().map(|layer| {
+        Ok(Layer { digest: Digest::parse(&layer.digest)?, size: layer.size, packing: packing(&layer.media_type)? })
     });
     Ok(Manifest {
-        config: Digest::parse(manifest.config().digest().as_ref())?,
-        config_size: manifest.config().size(),
+        config: Digest::parse(&manifest.config.digest)?,
+        config_size: manifest.config.size,
         layers: layers.collect::<Result<_, Refused>>()?,
     })
 }
 
-fn packing(layer: &Descriptor) -> Result<Packing, Refused> {
-    let media_type = layer.media_type().to_string();
-    match media_type.as_str() {
+fn packing(media_type: &str) -> Result<Packing, Refused> {
+    match media_type {
         "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => Ok(Packing::Plain),
         "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
             Ok(Packing::Gzip)
         }
         "application/vnd.oci.image.layer.v1.tar+zstd" => Ok(Packing::Zstd),
-        _ => Err(Refused::LayerType { media_type }),
+        _ => Err(Refused::LayerType { media_type: media_type.to_owned() }),
     }
 }
 
@@ -235,21 +241,20 @@ fn packing(layer: &Descriptor) -> Result<Packing, Refused> {
 /// # Errors
 /// It cannot be read, or has another number of layers.
 pub fn parse_configuration(bytes: &[u8], manifest: &Manifest) -> Result<Defaults, Refused> {
-    let configuration = ImageConfiguration::from_reader(bytes)
-        .map_err(|error| Refused::Document { which: "configuration", cause: error.to_string() })?;
+    let configuration: Configuration = read("configuration", bytes)?;
     let diff_ids: Vec<Digest> =
-        configuration.rootfs().diff_ids().iter().map(|id| Digest::parse(id)).collect::<Result<_, _>>()?;
+        configuration.rootfs.diff_ids.iter().map(|id| Digest::parse(id)).collect::<Result<_, _>>()?;
     if diff_ids.len() != manifest.layers.len() {
         return Err(Refused::LayerCount { manifest: manifest.layers.len(), configuration: diff_ids.len() });
     }
-    let Some(config) = configuration.config() else { return Ok(Defaults { diff_ids, ..Defaults::default() }) };
+    let config = configuration.config.unwrap_or_default();
     Ok(Defaults {
-        entrypoint: config.entrypoint().clone().unwrap_or_default(),
-        command: config.cmd().clone().unwrap_or_default(),
-        environment: config.env().clone().unwrap_or_default(),
-        working_dir: config.working_dir().clone().unwrap_or_default(),
-        user: config.user().clone().unwrap_or_default(),
-        stop_signal: config.stop_signal().clone().unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        command: config.command.unwrap_or_default(),
+        environment: config.environment.unwrap_or_default(),
+        working_dir: config.working_dir.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        stop_signal: config.stop_signal.unwrap_or_default(),
         diff_ids,
     })
 }
@@ -272,12 +277,24 @@ mod tests {
             build(&Contents { files: vec![("hello".into(), 0o755, b"#!".to_vec())], ..Contents::default() }).unwrap();
         let find = |path: &str| layout.iter().find(|(name, _)| name == path).map(|(_, bytes)| bytes.clone()).unwrap();
         let descriptor = select_manifest(&find("index.json")).unwrap();
-        let manifest_bytes = find(&Digest::parse(descriptor.digest().as_ref()).unwrap().path());
+        let manifest_bytes = find(&Digest::parse(&descriptor.digest).unwrap().path());
         let manifest = parse_manifest(&manifest_bytes).unwrap();
         assert_eq!(manifest.layers.len(), 1);
         let defaults = parse_configuration(&find(&manifest.config.path()), &manifest).unwrap();
         assert_eq!(defaults.diff_ids.len(), 1);
         assert_eq!(Digest::of(&find(&manifest.layers[0].digest.path())), manifest.layers[0].digest);
+    }
+
+    #[test]
+    fn what_is_missing_or_of_the_wrong_type_is_named() {
+        let refused = parse_manifest(br#"{"schemaVersion":2,"layers":[]}"#).unwrap_err().to_string();
+        assert!(refused.starts_with("manifest: missing field `config`"), "{refused}");
+        let manifest = Manifest { config: Digest::of(b""), config_size: 0, layers: Vec::new() };
+        let refused = parse_configuration(br#"{"config":{"Env":7},"rootfs":{"diff_ids":[]}}"#, &manifest);
+        assert!(refused.unwrap_err().to_string().starts_with("configuration: invalid type"));
+        // Docker writes null where it has nothing to say.
+        let empty = br#"{"config":{"Cmd":null,"Env":null},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+        assert_eq!(parse_configuration(empty, &manifest), Ok(Defaults::default()));
     }
 
     #[test]

@@ -8,7 +8,5 @@ pub mod declaration;
 pub mod image;
 pub mod layout;
 pub mod oci;
-pub mod plan;
 pub mod reconcile;
-pub mod seccomp;
 pub mod spec;

@@ -107,7 +107,7 @@ pub enum Action {
         /// Which.
         name: String,
         /// As what.
-        declaration: Declaration,
+        declaration: Box<Declaration>,
     },
     /// It is gone for good: nothing of it needs to be kept.
     Forget {
@@ -246,7 +246,7 @@ impl Track {
             (Phase::Waiting { start_at, .. }, Some(_)) if *start_at > now => (true, None),
             (Phase::Waiting { .. }, Some(declaration)) => {
                 self.phase = Phase::Starting { declaration: declaration.clone() };
-                (true, Some(Action::Start { name: name.to_owned(), declaration: declaration.clone() }))
+                (true, Some(Action::Start { name: name.to_owned(), declaration: Box::new(declaration.clone()) }))
             }
             (Phase::Starting { declaration } | Phase::Running { declaration, .. }, wanted)
                 if wanted != Some(declaration) =>

@@ -10,7 +10,7 @@ use hull_oci_core::oci::plan::{self, Leave, Plan, Terminal};
 use hull_oci_core::oci::read;
 use hull_runtime::Failure;
 use hull_runtime::cgroup::{Groups, Hierarchies};
-use hull_runtime::create::{self, Keyring, Request, Start};
+use hull_runtime::create::{self, Keyring, Life, Request, Start};
 use hull_runtime::life::{self, Force};
 use hull_runtime::notify::{self, Listener};
 use hull_runtime::state::Folder;
@@ -293,6 +293,7 @@ fn request<'a>(
         console,
         preserve: options.preserve,
         keyring: options.keyring,
+        life: Life::OfItsOwn,
         user: owner_name(),
         now: clock::now(),
         prepare,

@@ -58,6 +58,8 @@ pub struct Request<'a> {
     pub preserve: u32,
     /// Session keyring.
     pub keyring: Keyring,
+    /// What becomes of it when the caller ends.
+    pub life: Life,
     /// Who asks, for the record.
     pub user: String,
     /// Now, RFC 3339, for the record.
@@ -81,6 +83,15 @@ pub enum Start {
     Waits,
     /// It is executed at once.
     AtOnce,
+}
+
+/// Whether a container outlives the process that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It does.
+    OfItsOwn,
+    /// The kernel kills it when that ends (PR_SET_PDEATHSIG).
+    WithCaller,
 }
 
 /// Which session keyring the container has.
@@ -161,6 +172,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         start: if request.start == Start::Waits { Some(listen(request.folder)?) } else { None },
         listener: listener(plan)?,
         preserve: request.preserve,
+        life: request.life,
         keyring: (request.keyring == Keyring::New).then(|| format!("_ses.{}", request.folder.id)),
         state: record.state(Status::Creating),
     };
@@ -275,8 +287,11 @@ fn idmapped(
     Ok(bind)
 }
 
-/// A user namespace that nobody lives in: a mapping of ids.
-fn user_namespace(users: &[IdMapping], groups: &[IdMapping]) -> Result<OwnedFd, Failure> {
+/// A user namespace that nobody lives in: a mapping of ids, for mounts.
+///
+/// # Errors
+/// There is no mapping, or the kernel refuses it.
+pub fn user_namespace(users: &[IdMapping], groups: &[IdMapping]) -> Result<OwnedFd, Failure> {
     if users.is_empty() {
         return Err(Failure("mounts: idmap without a user namespace needs uidMappings and gidMappings".to_owned()));
     }

@@ -164,6 +164,21 @@ pub(crate) fn read_inside(layer: &Path, name: &str) -> Option<String> {
     Some(text)
 }
 
+/// Whose a folder is, and what others may do in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FolderLike {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+}
+
+/// The folder that a container of these layers, topmost first, would see at a path without links.
+pub(crate) fn folder_inside(layers: &[PathBuf], path: &Path) -> Option<FolderLike> {
+    let stat = layers.iter().find_map(|layer| tree::Tree::open(layer).and_then(|tree| tree.stat(path)).ok())?;
+    let folder = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+    folder.then_some(FolderLike { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 })
+}
+
 /// The digest of the manifest for this machine, through at most one nested index.
 fn manifest_of(layout: &Path) -> Result<Digest, image::Refused> {
     let document = |path: PathBuf| {
@@ -171,10 +186,10 @@ fn manifest_of(layout: &Path) -> Result<Digest, image::Refused> {
     };
     let mut descriptor = image::select_manifest(&document(layout.join("index.json"))?)?;
     if image::is_index(&descriptor) {
-        let digest = Digest::parse(descriptor.digest().as_ref())?;
+        let digest = Digest::parse(&descriptor.digest)?;
         descriptor = image::select_manifest(&document(layout.join(digest.path()))?)?;
     }
-    Digest::parse(descriptor.digest().as_ref())
+    Digest::parse(&descriptor.digest)
 }
 
 /// Reads a small blob and checks it.

@@ -51,6 +51,13 @@ impl Tree {
             .into())
     }
 
+    /// Owner and mode of what lies at a path without links.
+    pub(super) fn stat(&self, path: &Path) -> io::Result<rustix::fs::Stat> {
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let file = openat2(&self.root, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), inside)?;
+        Ok(rustix::fs::fstat(file)?)
+    }
+
     /// Writes everything out to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(syncfs(&self.root)?)

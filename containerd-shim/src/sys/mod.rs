@@ -1,7 +1,5 @@
-//! The launcher's only room with `unsafe`: system calls that no crate wraps, a file a kernel topic.
+//! The launcher's only room with `unsafe`: system calls that no crate wraps, a file a kernel topic. Those of a runtime are the library's.
 
-pub(crate) mod clone;
 pub(crate) mod identity;
-pub(crate) mod mount;
-pub(crate) mod program;
 pub(crate) mod readiness;
+pub(crate) mod spawn;

@@ -195,6 +195,12 @@ fn declaration(run: &Run) -> Result<Declaration, Failure> {
     let declaration = Declaration {
         command: run.command.clone(),
         env: run.env.iter().cloned().collect(),
+        volumes: run.volume.iter().cloned().collect(),
+        tmpfs: run.tmpfs.iter().cloned().collect(),
+        user: run.user.clone(),
+        directory: run.directory.clone(),
+        capabilities: run.cap_add.clone(),
+        drop: run.cap_drop.clone(),
         memory: run.memory.clone(),
         cpu: run.cpu,
         pids: run.pids.map(i64::from),
@@ -232,7 +238,8 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_declaration_and_the_node_reads_it() {
         let line = "hullctl run web hello --memory 64M --cpu 0.5 --pids 9 -e A=b --restart never --writable \
-                    --stop-seconds 3 -- /x y";
+                    --stop-seconds 3 -v db:/data -v conf:/etc/app:ro --tmpfs /tmp:8M -u 7:8 -w /srv --cap-add SYS_PTRACE \
+                    --cap-drop ALL -- /x y";
         let declaration = declared(line).expect("a declaration");
         let value = serde_json::to_value(&declaration).expect("JSON");
         assert_eq!(
@@ -240,6 +247,8 @@ mod tests {
             json!({
                 "image": "hello", "command": ["/x", "y"], "env": { "A": "b" }, "memory": "64M",
                 "cpu": 0.5, "pids": 9, "read_only": false, "restart": "never", "stop_seconds": 3,
+                "volumes": { "/data": "db", "/etc/app": "conf:ro" }, "tmpfs": { "/tmp": "8M" }, "user": "7:8",
+                "directory": "/srv", "capabilities": ["SYS_PTRACE"], "drop": ["ALL"],
             })
         );
         assert_eq!(Declaration::parse(value.to_string().as_bytes()), Ok(declaration));

@@ -56,6 +56,16 @@ pub async fn connect(endpoint: &str) -> Result<Store, tonic::transport::Error> {
     }))
 }
 
+/// Connects to the store of this node by its unix socket. Whoever needs no more than that carries no resolver of host names along.
+///
+/// # Errors
+/// Nothing answers there.
+pub async fn connect_socket(path: &str) -> Result<Store, tonic::transport::Error> {
+    let path = PathBuf::from(path);
+    let endpoint = Target::Unix(path.clone()).endpoint()?;
+    Ok(Store::new(endpoint.connect_with_connector(unix_connector(path)).await?))
+}
+
 /// Like [`connect`], but connects at the first call and again after every loss.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{Gid, Uid};
 
 use crate::cgroup;
+use crate::create::Life;
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
 use crate::state::State;
@@ -53,6 +54,8 @@ pub(crate) struct Ground {
     pub(crate) listener: Option<OwnedFd>,
     /// Descriptors from 3 on that stay open for the program.
     pub(crate) preserve: u32,
+    /// What becomes of it when the runtime ends.
+    pub(crate) life: Life,
     /// Name of its session keyring.
     pub(crate) keyring: Option<String>,
     /// Its state, for hooks.
@@ -77,10 +80,6 @@ pub(crate) fn run(plan: &Plan, ground: Ground) -> ! {
 pub(crate) enum Never {}
 
 fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
-    let told = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| Failure(format!("{what}: {error}"))
-    };
     signals::reset();
     descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
     cgroup::enter(&ground.entrances).map_err(told("enter the control groups"))?;
@@ -103,6 +102,22 @@ fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
         return Err(Failure("process: missing".to_owned()));
     };
     process.finish(own, program)
+}
+
+/// For `map_err`: what was done.
+fn told(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure(format!("{what}: {error}"))
+}
+
+/// A caller that died before this call sends no signal any more; its end of the connection tells.
+fn die_with_caller(connection: &OwnedFd) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let mut fds = [rustix::event::PollFd::new(connection, rustix::event::PollFlags::HUP)];
+    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    match fds[0].revents().contains(rustix::event::PollFlags::HUP) {
+        true => Err(Errno::PIPE.into()),
+        false => Ok(()),
+    }
 }
 
 fn wait_for_word(ground: &Ground) -> io::Result<()> {
@@ -254,10 +269,16 @@ impl NewProcess<'_> {
             preserve: self.ground.preserve,
             terminal: self.terminal.as_ref().map(AsFd::as_fd),
         };
-        let start = self.ground.start.take();
-        let wait = |connection| match start {
-            None => Ok(connection),
-            Some(start) => wait_for_start(connection, &start),
+        let (start, life) = (self.ground.start.take(), self.ground.life);
+        let wait = |connection| {
+            // After its last change of user, which undoes it, and before a filter that may refuse it.
+            if life == Life::WithCaller {
+                die_with_caller(&connection).map_err(told("die with the caller"))?;
+            }
+            match start {
+                None => Ok(connection),
+                Some(start) => wait_for_start(connection, &start),
+            }
         };
         identity::become_program(ready, connection, wait, || hooks::run("startContainer", hooks, &state))
     }
