@@ -359,7 +359,8 @@ fn state_on_disk(pid1: &mut Pid1, flags: MountFlags, system: Option<disk::table:
         pid1.remark(format_args!("{note}"));
     }
     let device = found.device.to_string_lossy();
-    mounts::mount_on(&device, "/var", "ext4", flags | MountFlags::NOATIME, "errors=remount-ro")
+    let options = format!("errors=remount-ro,resuid={}", hull_init_core::limits::STORE_UID);
+    mounts::mount_on(&device, "/var", "ext4", flags | MountFlags::NOATIME, &options)
         .map_err(|trouble| trouble.to_string())?;
     pid1.node.grown = matches!(found.grown, disk::Grown::Resize).then_some(crate::node::StateGrown);
     Ok(())

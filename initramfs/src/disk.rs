@@ -80,7 +80,7 @@ fn partition(path: &Path, slot_a_guid: &str) -> Result<()> {
     Ok(())
 }
 
-/// ext4, made once here so that no mkfs is needed on a node; the kernel grows it in place.
+/// ext4, made once here so that no mkfs is needed on a node; the kernel grows it in place. One block in twenty is kept back for the store.
 fn write_state(disk: &mut File) -> Result<()> {
     let work = tempfile::tempdir()?;
     let image = work.path().join("state");
@@ -93,7 +93,7 @@ fn write_state(disk: &mut File) -> Result<()> {
         "hull-state".as_ref(),
         "-U".as_ref(),
         GUID_STATE.as_ref(),
-        "-m1".as_ref(),
+        "-m5".as_ref(),
         "-J".as_ref(),
         "size=8".as_ref(),
         "-E".as_ref(),

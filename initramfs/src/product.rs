@@ -134,3 +134,14 @@ fn initramfs(init: &[u8], manifest: &str, root_metadata: &[u8]) -> Result<Vec<u8
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("read {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_the_user_that_the_state_partition_keeps_room_for() {
+        let line = format!("kv:x:{}:", hull_init_core::limits::STORE_UID);
+        assert!(PASSWD.lines().any(|entry| entry.starts_with(&line)));
+    }
+}

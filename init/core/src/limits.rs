@@ -62,3 +62,7 @@ pub const MAX_CONNECTIONS: usize = 8;
 
 const _: () = assert!(LOG_PIECE_BYTES + 64 < PACKET_BYTES);
 const _: () = assert!(MAX_SERVICES <= 32, "sets of services are u32 bit masks");
+
+/// User that the store runs as, by the root image's /etc/passwd. What the state partition keeps back is for this user: containers, whatever
+/// they write, leave it room (ext4(5), `resuid`).
+pub const STORE_UID: u32 = 900;

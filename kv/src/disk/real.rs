@@ -2,7 +2,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,16 @@ use super::{Append, Disk, Growth, Rest};
 #[derive(Debug)]
 pub struct RealDisk {
     folder: PathBuf,
+    reserve: Reserve,
+}
+
+/// Whom the blocks are for that the file system keeps back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reserve {
+    /// For this process' user: they are free to it.
+    Ours,
+    /// For somebody else, or nobody knows.
+    Others,
 }
 
 impl RealDisk {
@@ -25,7 +35,10 @@ impl RealDisk {
             .mode(0o700)
             .create(folder)
             .map_err(|error| io::Error::new(error.kind(), format!("create folder {}: {error}", folder.display())))?;
-        Ok(Self { folder: folder.to_owned() })
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let uid = rustix::process::geteuid().as_raw();
+        let reserve = fs::metadata(folder).map_or(Reserve::Others, |data| reserve(&table, data.dev(), uid));
+        Ok(Self { folder: folder.to_owned(), reserve })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -81,12 +94,27 @@ impl Disk for RealDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.folder)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let blocks = match self.reserve {
+            Reserve::Ours => stat.f_bfree,
+            Reserve::Others => stat.f_bavail,
+        };
+        Ok(blocks.saturating_mul(stat.f_frsize))
     }
 
     fn display(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
+}
+
+/// Looks in the table of mounts (proc_pid_mountinfo(5)) for the device's option `resuid` (ext4(5)).
+fn reserve(table: &str, device: u64, uid: u32) -> Reserve {
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let wanted = format!("resuid={uid}");
+    let ours = table
+        .lines()
+        .filter(|line| line.split(' ').nth(2) == Some(&number))
+        .any(|line| line.rsplit(' ').next().is_some_and(|options| options.split(',').any(|option| option == wanted)));
+    if ours { Reserve::Ours } else { Reserve::Others }
 }
 
 /// Bytes read at once from a snapshot.
@@ -134,5 +162,19 @@ impl Append for RealFile {
         self.file.set_len(length)?;
         (self.at, self.allocated) = (length, length);
         self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_kept_back_for_this_user_are_free_to_it() {
+        let table = "24 1 253:0 / / ro - erofs /dev/dm-0 ro\n31 24 8:4 / /var rw,nosuid - ext4 /dev/vda4 rw,resuid=900,errors=remount-ro\n";
+        let device = rustix::fs::makedev(8, 4);
+        assert_eq!(reserve(table, device, 900), Reserve::Ours);
+        assert_eq!(reserve(table, device, 90), Reserve::Others);
+        assert_eq!(reserve(table, rustix::fs::makedev(253, 0), 900), Reserve::Others);
     }
 }
