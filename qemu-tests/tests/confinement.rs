@@ -103,6 +103,7 @@ fn a_volume_outlives_its_container_and_the_node() {
 #[test]
 fn a_container_that_fills_its_disk_does_not_stop_the_store() {
     let disk = Node::disk();
+    disk.grow_to(1 << 30);
     let mut node = node_with_toolbox(&disk);
     let script = "dd if=/dev/zero of=/srv/big/fill bs=1M || echo volume:full; dd if=/dev/zero of=/fill bs=4k || echo root:full; sleep 9999";
     let flags = "--writable --volume big:/srv/big";
@@ -112,8 +113,8 @@ fn a_container_that_fills_its_disk_does_not_stop_the_store() {
         if log.contains("volume:full") && log.contains("root:full") { Ok(()) } else { Err(log) }
     });
     let room = node.must("df -k /var | tail -n 1");
-    let left: Vec<&str> = room.split_whitespace().collect();
-    assert_eq!(left.get(3), Some(&"0"), "nothing is left to containers: {room}");
+    let left = room.split_whitespace().nth(3).and_then(|kib| kib.parse::<u64>().ok());
+    assert!(left.is_some_and(|kib| kib < 64), "what is left to containers is too much for this test: {room}");
     for number in 0..64 {
         let put = node.store().put(&format!("/k/{number}"), &"x".repeat(64 << 10));
         put.unwrap_or_else(|error| panic!("put number {number}: {error}; {room}"));
