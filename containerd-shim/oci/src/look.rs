@@ -103,7 +103,12 @@ pub(crate) fn ps(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
         }
     }
     let folder = folder(global, id)?;
-    let pids = folder.record()?.groups().processes();
+    let record = folder.record()?;
+    let mut pids = record.groups().processes();
+    if record.cgroup_paths.is_empty() && record.process().is_some() {
+        // Without control groups nobody counts the others.
+        pids.push(record.pid);
+    }
     if shape == Format::Json {
         println!("{}", json!(pids));
         return Ok(());

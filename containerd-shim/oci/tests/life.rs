@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use common::{Bundle, can_run, text};
@@ -286,4 +287,45 @@ fn a_program_says_that_it_is_ready_to_who_waits_for_it() {
         assert_eq!(text(&bytes[..length]), format!("MAINPID={pid}\nREADY=1\n"));
         assert!(bundle.leave(&["delete", "-f", &bundle.id]));
     }
+}
+
+/// A user of no machine.
+const STRANGER: u32 = 54_321;
+
+#[test]
+fn a_user_without_rights_runs_and_enters_a_container() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    // Where that user may execute it: a checkout may be in a folder that is not for others.
+    let program = bundle.folder.join("hull-oci");
+    fs::copy(common::binary(), &program).unwrap();
+    let owned = std::process::Command::new("chown").arg("-R").arg(STRANGER.to_string()).arg(&bundle.folder).status();
+    assert!(owned.unwrap().success());
+    let stranger = |words: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command.arg("--root").arg(bundle.folder.join("state")).args(words).current_dir(&bundle.folder);
+        command.stdin(Stdio::null()).uid(STRANGER).gid(STRANGER);
+        command
+    };
+    fs::remove_file(bundle.folder.join("config.json")).unwrap();
+    assert!(stranger(&["spec", "--rootless"]).status().unwrap().success());
+    let file = bundle.folder.join("config.json");
+    bundle.config = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    bundle.config["process"]["args"] = json!(["/probe", "wait"]);
+    bundle.config["process"]["terminal"] = json!(false);
+    fs::write(&file, bundle.config.to_string()).unwrap();
+    let made = bundle.folder.join("errors");
+    let errors = fs::File::create(&made).unwrap();
+    let ran = stranger(&["run", "-d", &bundle.id]).stdout(Stdio::null()).stderr(errors).status().unwrap();
+    assert!(ran.success(), "{}", fs::read_to_string(&made).unwrap());
+    let map = stranger(&["exec", &bundle.id, "/probe", "cat", "/proc/self/uid_map"]).output().unwrap();
+    assert_eq!(
+        text(&map.stdout).split_ascii_whitespace().collect::<Vec<_>>(),
+        ["0", &STRANGER.to_string(), "1"],
+        "{}",
+        text(&map.stderr)
+    );
+    assert!(stranger(&["delete", "-f", &bundle.id]).status().unwrap().success());
 }

@@ -260,7 +260,8 @@ fn sources(plan: &Plan, owner: Owner, folder: &Folder) -> Result<Vec<Option<Owne
                 }
                 _ => Ok(None),
             },
-            Step::Device(node) if theirs => devices::open(node, plan, owner, folder).map(Some),
+            // Without the host's rights the new process is who may: it is root of its namespaces.
+            Step::Device(node) if theirs && owner == Owner::Root => devices::open(node, plan, folder).map(Some),
             _ => Ok(None),
         })
         .collect()

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use hull_oci_core::oci::config::IdMapping;
 use hull_oci_core::oci::devices::Node;
 use hull_oci_core::oci::mounts::Depth;
-use hull_oci_core::oci::plan::{Owner, Plan};
+use hull_oci_core::oci::plan::Plan;
 use rustix::fs::{CWD, Gid, Mode, Uid};
 
 use crate::failure::{Failure, failing};
@@ -20,13 +20,9 @@ const MOUNT_ATTR_NODEV: u64 = 4;
 
 /// A detached mount of the node: one of its own, in the container's folder, with the owner that it shall have; where that is not to be made,
 /// the host's.
-pub(crate) fn open(node: &Node, plan: &Plan, owner: Owner, folder: &Folder) -> Result<OwnedFd, Failure> {
-    let host =
-        || inside::open_bind(&node.path, Depth::One).map_err(failing(|| format!("linux.devices: open {}", node.path)));
-    match owner {
-        Owner::Root => make(node, plan, folder).or_else(|_| host()),
-        Owner::Rootless => host(),
-    }
+pub(crate) fn open(node: &Node, plan: &Plan, folder: &Folder) -> Result<OwnedFd, Failure> {
+    let told = failing(|| format!("linux.devices: open {}", node.path));
+    make(node, plan, folder).or_else(|_| inside::open_bind(&node.path, Depth::One)).map_err(told)
 }
 
 fn make(node: &Node, plan: &Plan, folder: &Folder) -> io::Result<OwnedFd> {

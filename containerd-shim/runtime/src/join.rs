@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use hull_oci_core::oci::config::{Process, Spec};
 use hull_oci_core::oci::namespaces::{self, Kind, Namespaces};
-use hull_oci_core::oci::plan::Terminal;
+use hull_oci_core::oci::plan::{Owner, Terminal};
 use hull_oci_core::oci::process::{Identity, Program};
 use rustix::io::Errno;
 
@@ -16,6 +16,7 @@ use rustix::thread::{CpuSet, Gid, ThreadNameSpaceType, Uid};
 
 use crate::create::executed;
 use crate::exchange::{self, Message};
+use crate::facts;
 use crate::failure::{Failure, failed, failing};
 use crate::identity::{self, Ready};
 use crate::inside::{self, Console, Never};
@@ -59,10 +60,7 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
     };
     let labels = identity::open_labels(Some(request.identity))?;
     let (mine, theirs) = exchange::pair().map_err(failed("make a pair of sockets"))?;
-    if own.is_own(Kind::Pid) {
-        rustix::thread::move_into_thread_name_spaces(target.as_fd(), ThreadNameSpaceType::PROCESS_ID)
-            .map_err(failed("join the container's pid namespace"))?;
-    }
+    let entered = enter_first(&own, &target)?;
     if let Some(processors) = &request.processors.0 {
         rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.initial"))?;
     }
@@ -78,7 +76,8 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
         Cloned::Child => {
             drop(mine);
             let console = request.console.take().map_or(Console::None, Console::Socket);
-            enter(&request, &own, target, console, (labels, listener), &entrances, theirs)
+            let place = Entrance { target, entered, groups: entrances };
+            enter(&request, &own, place, console, (labels, listener), theirs)
         }
         Cloned::Parent(child) => {
             drop((theirs, listener));
@@ -93,6 +92,32 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
             }
         }
     }
+}
+
+/// Joins what the new process is to be born in: the process ids, and for a user without rights the user namespace, in which there are some.
+fn enter_first(own: &Namespaces, target: &OwnedFd) -> Result<ThreadNameSpaceType, Failure> {
+    let mut first = ThreadNameSpaceType::empty();
+    if own.is_own(Kind::Pid) {
+        first |= ThreadNameSpaceType::PROCESS_ID;
+    }
+    if own.is_own(Kind::User) && facts::owner() == Owner::Rootless {
+        first |= ThreadNameSpaceType::USER;
+    }
+    if !first.is_empty() {
+        rustix::thread::move_into_thread_name_spaces(target.as_fd(), first)
+            .map_err(failed("join the container's pid namespace"))?;
+    }
+    Ok(first)
+}
+
+/// What the new process goes through.
+struct Entrance {
+    /// The container's first process.
+    target: OwnedFd,
+    /// Namespaces that it is in already.
+    entered: ThreadNameSpaceType,
+    /// Control groups of version 1.
+    groups: Vec<OwnedFd>,
 }
 
 /// How the process gets into the control group.
@@ -152,19 +177,18 @@ fn follow(pid: i32, other: i32) -> Result<(), Failure> {
 fn enter(
     request: &Request<'_>,
     own: &Namespaces,
-    target: OwnedFd,
+    place: Entrance,
     console: Console,
     listeners: (Vec<OwnedFd>, Option<OwnedFd>),
-    entrances: &[OwnedFd],
     connection: OwnedFd,
 ) -> ! {
     let copy = match connection.try_clone() {
         Ok(copy) => copy,
         Err(_) => clone::leave(1),
     };
-    let entered = crate::cgroup::enter(entrances).map_err(failed("enter the container's control groups"));
+    let entered = crate::cgroup::enter(&place.groups).map_err(failed("enter the container's control groups"));
     let Failure(cause) =
-        match entered.and_then(|()| become_program(request, own, target, console, listeners, connection)) {
+        match entered.and_then(|()| become_program(request, own, place, console, listeners, connection)) {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
@@ -175,7 +199,7 @@ fn enter(
 fn become_program(
     request: &Request<'_>,
     own: &Namespaces,
-    target: OwnedFd,
+    place: Entrance,
     console: Console,
     (labels, listener): (Vec<OwnedFd>, Option<OwnedFd>),
     connection: OwnedFd,
@@ -193,12 +217,12 @@ fn become_program(
         .into_iter()
         .filter(|kind| own.is_own(*kind) && *kind != Kind::Pid)
         .fold(0, |flags, kind| flags | kind.flag());
-    if flags != 0 {
-        let flags = ThreadNameSpaceType::from_bits_retain(flags as u32);
-        rustix::thread::move_into_thread_name_spaces(target.as_fd(), flags)
+    let flags = ThreadNameSpaceType::from_bits_retain(flags as u32) - place.entered;
+    if !flags.is_empty() {
+        rustix::thread::move_into_thread_name_spaces(place.target.as_fd(), flags)
             .map_err(failed("join the container's namespaces"))?;
     }
-    drop(target);
+    drop(place);
     if own.is_own(Kind::User) {
         become_root().map_err(failed("become root of the user namespace"))?;
     }

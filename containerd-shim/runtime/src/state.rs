@@ -194,9 +194,9 @@ impl Folder {
 }
 
 impl Record {
-    /// Its control groups.
+    /// Its control groups: those that it was given.
     pub fn groups(&self) -> Groups {
-        Groups::at(&Hierarchies::find(), &self.cgroup)
+        Groups::at(&Hierarchies::find(), &self.cgroup).of(&self.cgroup_paths)
     }
 
     /// Its first process, if that still runs.

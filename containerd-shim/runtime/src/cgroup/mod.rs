@@ -164,6 +164,16 @@ impl Groups {
         Ok(())
     }
 
+    /// Those of them whose controllers are in a map as of [`folders`](Groups::folders).
+    pub fn of(mut self, folders: &BTreeMap<String, PathBuf>) -> Groups {
+        let version = self.version;
+        self.parts.retain(|part| match version {
+            Version::Two => !folders.is_empty(),
+            Version::One => part.hierarchy.controllers.iter().any(|name| folders.contains_key(name)),
+        });
+        self
+    }
+
     /// Those of them that [`make`](Groups::make) has made: what was there before belongs to somebody else.
     pub fn made(&self) -> Groups {
         let parts = self.parts.iter().filter(|part| part.origin == Origin::Made).cloned().collect();

@@ -214,7 +214,13 @@ fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
 /// Shows a container its own control group.
 fn control_groups(tree: &mut Tree, mount: &Mount, groups: &[(String, PathBuf)], own_namespace: bool) -> io::Result<()> {
     match groups {
-        [] => Err(io::Error::other("this host has no control groups")),
+        // A user who may make none sees the host's.
+        [] => {
+            let bound = open_bind("/sys/fs/cgroup", Depth::Tree)?;
+            change(bound.as_fd(), mount.attributes, Reach::Tree)?;
+            let place = tree.make(&mount.target, Shape::Folder, mount.links)?;
+            finish(tree, mount, bound, place)
+        }
         [(controller, folder)] if controller.is_empty() => {
             let made = match own_namespace {
                 true => new_mount("cgroup2", "cgroup", &[], mount.attributes.set),
