@@ -14,7 +14,7 @@ use hull_oci_core::oci::namespaces::{self, Kind};
 use hull_oci_core::oci::plan::{self, Leave, Terminal};
 use hull_oci_core::oci::read;
 use hull_runtime::cgroup::{Freezing, Hierarchies};
-use hull_runtime::create::{self, Keyring, Request, Start};
+use hull_runtime::create::{self, Keyring, Life, Request, Start};
 use hull_runtime::life::{self, Force};
 use hull_runtime::state::Folder;
 use hull_runtime::sys::clone::{self, Cloned, Parent};
@@ -157,15 +157,17 @@ fn make(work: &Create<'_>, console: Option<OwnedFd>) -> Result<Report, Refusal> 
         console,
         preserve: 0,
         keyring: work.keyring,
+        life: Life::OfItsOwn,
         user: "root".to_owned(),
         now: clock::now(),
+        prepare: &create::nothing,
     })?;
     let pid = child.pid.as_raw_nonzero().get();
     // For people and tools that look into a bundle.
     let _ = fs::write(work.bundle.join("init.pid"), pid.to_string());
     let own =
         spec.linux.as_ref().map_or(Ok(namespaces::Namespaces::default()), |linux| namespaces::read(&linux.namespaces));
-    let leads = own.is_ok_and(|own| own.is_own(Kind::Pid) && !own.is_joined(Kind::Pid));
+    let leads = own.is_ok_and(|own| own.is_new(Kind::Pid));
     Ok(Report { pid: pid as u32, group: record.cgroup, outlive: !leads, ..Report::default() })
 }
 
