@@ -11,6 +11,7 @@ pub mod import;
 pub mod limits;
 mod lock;
 pub mod metrics;
+mod patience;
 pub mod peer;
 pub mod serve;
 pub mod shared;

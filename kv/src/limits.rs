@@ -53,6 +53,9 @@ pub const WATCH_PROGRESS: Duration = Duration::from_secs(600);
 /// The largest write that a client may wait for (etcd: 5 s and twice the election time-out).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 
+/// How exactly [`REQUEST_TIMEOUT`] is kept: a clock for all who wait ticks so often, instead of a timer for each.
+pub const PATIENCE_TICK: Duration = Duration::from_millis(500);
+
 /// Applied entries (bytes) that every member of a cluster keeps in memory, so that a member that lags a little behind
 /// needs no snapshot. A leader keeps eight times that for a member that is up; beyond, the member gets a snapshot.
 pub const CATCH_UP_BYTES: usize = 4 * 1024 * 1024;

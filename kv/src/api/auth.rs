@@ -54,12 +54,12 @@ impl Api {
     }
 
     async fn hashed(&self, password: String) -> Result<String, Status> {
-        auth::hash(password, self.logins.bcrypt_cost).await.map_err(broken)
+        auth::hash(password, self.desk.logins.bcrypt_cost).await.map_err(broken)
     }
 
     /// The token for a user whose password was right at `revision` of users and roles, with the store's revision.
     async fn log_in(&self, user: &str, _checked: u64) -> Result<(i64, String), Status> {
-        match &self.logins.tokens {
+        match &self.desk.logins.tokens {
             TokenKind::Simple => {
                 let secret = auth::secret().map_err(broken)?;
                 match self.propose(Command::Login(Login { user: user.to_owned(), secret })).await? {

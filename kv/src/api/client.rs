@@ -39,7 +39,7 @@ impl Api {
         let Some(token) = self.credentials.0.as_deref().filter(|_| store.auth().enforced() == Enforced::Yes) else {
             return Ok(Caller::Nobody);
         };
-        self.logins.caller(token, store.auth(), self.shared.now()).map_err(refused)
+        self.desk.logins.caller(token, store.auth(), self.shared.now()).map_err(refused)
     }
 
     /// Like [`Self::caller_in`]. A token from another member that is not known here yet is waited for.

@@ -3,6 +3,7 @@ mod auth;
 mod backup;
 mod client;
 mod cluster;
+mod desk;
 mod election;
 mod health;
 mod kv;
@@ -20,6 +21,7 @@ use std::{
 };
 
 use client::Credentials;
+use desk::{Desk, NoAnswer};
 pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
 use hull_kv_core::{Caller, Response, Store, Vote};
 use hull_kv_proto::{
@@ -35,7 +37,6 @@ use crate::{
     auth::Logins,
     compactor::Compactor,
     driver::{Failed, thread::Input},
-    limits::REQUEST_TIMEOUT,
     lock::read,
     shared::Shared,
 };
@@ -49,16 +50,14 @@ pub const CLUSTER_VERSION: &str = "3.5.0";
 #[derive(Debug, Clone)]
 pub struct Api {
     pub(crate) shared: Arc<Shared>,
-    inputs: Sender<Input>,
-    max_txn_ops: usize,
-    logins: Arc<Logins>,
+    desk: Arc<Desk>,
     credentials: Credentials,
 }
 
 impl Api {
-    /// Services over a running driver.
+    /// Services over a running driver, served by the current event loop.
     pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, max_txn_ops: usize, logins: Logins) -> Self {
-        Self { shared, inputs, max_txn_ops, logins: Arc::new(logins), credentials: Credentials::default() }
+        Self { shared, desk: Desk::open(inputs, max_txn_ops, logins), credentials: Credentials::default() }
     }
 
     /// Puts a command through the log; answers once it is durable and applied.
@@ -121,14 +120,11 @@ impl Api {
 
     /// Tells the driver's thread something that it answers.
     async fn tell<T>(&self, input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        self.inputs.send(input(reply)).map_err(|_| status::failed(Failed::Stopped))?;
-        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(Ok(result)) => result.map_err(status::failed),
-            Ok(Err(_)) => Err(status::failed(Failed::Stopped)),
-            Err(_) if self.shared.has_leader() => Err(status::failed(Failed::TimedOut)),
-            Err(_) => Err(status::failed(Failed::NoLeader)),
-        }
+        self.desk.ask(input).await.map_err(|why| match why {
+            NoAnswer::Failed(why) => status::failed(why),
+            NoAnswer::TooLate if self.shared.has_leader() => status::failed(Failed::TimedOut),
+            NoAnswer::TooLate => status::failed(Failed::NoLeader),
+        })
     }
 
     /// Completes a response's header, which the state machine filled with the revision only.
@@ -154,7 +150,7 @@ impl Api {
     /// Has the driver take a snapshot; returns once it is durable.
     async fn shrink(&self) -> Result<(), Status> {
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Shrink(reply)).map_err(|_| status::failed(Failed::Stopped))?;
+        self.desk.put(Input::Shrink(reply));
         answer.await.map_err(|_| status::failed(Failed::Stopped))
     }
 }

@@ -29,7 +29,7 @@ impl Driver {
                     batch.into_iter().filter_map(|entry| apply_entry(&mut store, entry, now)).collect();
                 (outcomes, store.hub_mut().take_woken())
             };
-            self.shared.wake(&woken);
+            self.answers.woken.extend(woken);
             for taken in outcomes {
                 if matches!(taken.outcome.result, Ok(Response::Members(_))) {
                     self.take_change(taken.change.as_ref(), outlet);

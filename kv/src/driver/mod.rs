@@ -2,6 +2,7 @@
 //!
 //! [`Driver`] is a machine without threads, sockets or clock, so that a simulation can run a cluster of them;
 //! [`thread`] runs one for real.
+mod answers;
 mod apply;
 mod birth;
 mod clock;
@@ -24,6 +25,7 @@ use std::{
     time::Instant as SystemInstant,
 };
 
+pub use answers::Answers;
 pub use birth::{Birth, member_id};
 use clock::Clock;
 pub use clock::Timing;
@@ -92,6 +94,8 @@ pub struct Driver {
     shared: Arc<Shared>,
     proposals: Proposals,
     reads: Reads,
+    /// What clients are to hear at the next opportunity.
+    answers: Answers,
     others: Others,
     clock: Clock,
     role: StateRole,
@@ -186,12 +190,21 @@ impl Driver {
             self.raft.advance_apply();
             self.follow_role(now);
             self.answer_reads(now, outlet);
+            self.deliver(outlet);
         }
         self.answer_reads(now, outlet);
+        self.deliver(outlet);
         self.follow_moves();
         self.trim_log();
         self.publish();
         Ok(self.fate)
+    }
+
+    /// Lets clients hear what is decided.
+    fn deliver(&mut self, outlet: &mut dyn Outlet) {
+        if !self.answers.is_empty() {
+            outlet.deliver(&self.shared, std::mem::take(&mut self.answers));
+        }
     }
 
     /// Sends what may be sent.
@@ -284,5 +297,6 @@ impl Driver {
     pub fn stop(&mut self) {
         self.proposals.fail_all(Failed::Stopped);
         self.reads.fail_all(Failed::Stopped);
+        std::mem::take(&mut self.answers).give(&self.shared);
     }
 }

@@ -8,8 +8,8 @@ use raft::{
 };
 
 use super::{
-    Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals, quota::Quota,
-    reads::Reads, space::Space,
+    Answers, Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals,
+    quota::Quota, reads::Reads, space::Space,
 };
 use crate::{
     disk::Disk,
@@ -119,6 +119,7 @@ impl Driver {
             shared: Arc::new(shared),
             proposals: Proposals::new(start.life),
             reads: Reads::default(),
+            answers: Answers::default(),
             others: Others::default(),
             clock: Clock::new(start.timing),
             role: StateRole::Follower,

@@ -2,7 +2,8 @@
 use hull_kv_core::Members;
 use raft::eraftpb::Message;
 
-use crate::{peer::Word, snapfile::Encoder};
+use super::Answers;
+use crate::{peer::Word, shared::Shared, snapfile::Encoder};
 
 /// What became of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub trait Outlet {
     fn send_snapshot(&mut self, snapshot: SnapshotOut);
     /// Who belongs to the cluster from now on.
     fn members_changed(&mut self, members: &Members);
+    /// Lets this member's clients hear answers.
+    fn deliver(&mut self, shared: &Shared, answers: Answers) {
+        answers.give(shared);
+    }
 }
 
 /// The outlet of a member that has nobody to talk to.

@@ -16,7 +16,7 @@ use raft::{
     eraftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType},
 };
 
-use super::{Driver, Failed, Outlet, Reply, Sending};
+use super::{Driver, Failed, Outlet, Reply, Sending, answers::Told};
 use crate::{
     limits::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES},
     lock::read,
@@ -108,15 +108,9 @@ fn nature(op: &Op) -> Nature {
 impl Driver {
     /// Puts a command into the log; the reply gets the state machine's answer once it is durable and applied.
     pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<Reply>) {
-        let failed = |reply: Option<Reply>, why| {
-            if let Some(reply) = reply {
-                // Whoever asked may have gone.
-                let _ = reply.send(Err(why));
-            }
-        };
         let used = read(&self.shared.store).usage().bytes;
         if self.space.refuses(&op) || self.quota.refuses(&op, used) {
-            return failed(reply, Failed::Refused(Refused::NoSpace));
+            return self.refuse(reply, Failed::Refused(Refused::NoSpace));
         }
         let id = self.proposals.fresh_id();
         let nature = nature(&op);
@@ -124,12 +118,18 @@ impl Driver {
         caller.sign(&mut command);
         let command = Bytes::from(command.encode_to_vec());
         if command.len() > MAX_REQUEST_BYTES {
-            return failed(reply, Failed::TooLarge);
+            return self.refuse(reply, Failed::TooLarge);
         }
         self.proposals.taken += command.len();
         let waiting = Waiting { reply, command, nature, place: Place::Parked };
         self.proposals.waiting.insert(id, waiting);
         self.dispatch(id);
+    }
+
+    fn refuse(&mut self, reply: Option<Reply>, why: Failed) {
+        if let Some(reply) = reply {
+            self.answers.push(Told::Proposed(reply, Err(why)));
+        }
     }
 
     /// Whether as much was taken as goes into one turn: it becomes one write, and one message a follower.
@@ -266,8 +266,7 @@ impl Driver {
 
     fn answer_with(&mut self, id: u64, result: Result<hull_kv_core::Response, Failed>) {
         if let Some(reply) = self.proposals.waiting.remove(&id).and_then(|waiting| waiting.reply) {
-            // Whoever asked may have gone.
-            let _ = reply.send(result);
+            self.answers.push(Told::Proposed(reply, result));
         }
     }
 

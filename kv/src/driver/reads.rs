@@ -7,7 +7,7 @@ use hull_kv_proto::hullpb::{Answer, Question, question::About};
 use raft::{ReadState, StateRole};
 use tokio::sync::oneshot;
 
-use super::{Driver, Failed, Outlet};
+use super::{Driver, Failed, Outlet, answers::Told};
 use crate::{lock::write, peer::Word};
 
 /// Where the word goes that a read may go on.
@@ -91,7 +91,7 @@ impl Driver {
     /// The leader answered.
     pub(super) fn take_answer(&mut self, answer: Answer) {
         if let Some(asking) = self.reads.asking.remove(&answer.id) {
-            let _ = asking.reply.send(Ok(answer.seconds));
+            self.answers.push(Told::Asked(asking.reply, Ok(answer.seconds)));
         }
     }
 
@@ -170,10 +170,7 @@ impl Driver {
         let ready: Vec<(u64, Vec<Reader>)> = ready;
         for reader in ready.into_iter().flat_map(|(_, readers)| readers) {
             match reader {
-                Reader::Local(reply) => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(Ok(()));
-                }
+                Reader::Local(reply) => self.answers.push(Told::Read(reply, Ok(()))),
                 Reader::Asked { from, question } => self.answer_question(from, question, now, outlet),
             }
         }

@@ -20,11 +20,17 @@ pub use incoming::{Incoming, PeerListener};
 pub use link::Dialer;
 pub use look::{Looked, look};
 use outgoing::Peer;
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{
+    runtime::Handle,
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+};
 pub use word::{FRAME_HEADER, Frame, NoFrame, Word};
 
 use crate::{
-    driver::{Outlet, Sending, SnapshotOut, thread::Input},
+    driver::{Answers, Outlet, Sending, SnapshotOut, thread::Input},
     shared::Shared,
 };
 
@@ -56,18 +62,29 @@ pub struct Network {
     incoming: Incoming,
     /// Told when the first other member is there.
     has_company: Arc<Notify>,
+    answers: UnboundedSender<Answers>,
 }
 
 impl Network {
     /// A network without peers; the driver names them. Tasks run on the current runtime.
     pub fn new(local: Local, incoming: Incoming) -> Self {
         let has_company = Arc::new(Notify::new());
-        Self { local, runtime: Handle::current(), peers: BTreeMap::new(), incoming, has_company }
+        let (answers, queue) = unbounded_channel();
+        tokio::spawn(carry(Arc::clone(&local.shared), queue));
+        Self { local, runtime: Handle::current(), peers: BTreeMap::new(), incoming, has_company, answers }
     }
 
     /// Told when the first other member is there.
     pub fn has_company(&self) -> Arc<Notify> {
         Arc::clone(&self.has_company)
+    }
+}
+
+/// Gives answers on the event loop's own thread: all clients of a batch go on before the first connection is written to,
+/// so that each connection writes once.
+async fn carry(shared: Arc<Shared>, mut queue: UnboundedReceiver<Answers>) {
+    while let Some(answers) = queue.recv().await {
+        answers.give(&shared);
     }
 }
 
@@ -94,5 +111,12 @@ impl Outlet for Network {
             self.peers.entry(id).or_insert_with(|| Peer::start(&self.runtime, self.local.clone(), id, urls.to_vec()));
         }
         self.incoming.close_removed(members);
+    }
+
+    fn deliver(&mut self, shared: &Shared, answers: Answers) {
+        // The event loop ends last; if it is gone, so are the clients.
+        if let Err(unsent) = self.answers.send(answers) {
+            unsent.0.give(shared);
+        }
     }
 }

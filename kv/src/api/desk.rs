@@ -1,0 +1,79 @@
+//! What all clients share on the way to the driver: what they ask in one turn of the event loop goes over together, so
+//! that it is one batch and wakes the driver's thread once.
+use std::sync::{Arc, Mutex, mpsc::Sender};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    auth::Logins,
+    driver::{Failed, thread::Input},
+    lock::lock,
+    patience::{OutOfPatience, Patience},
+};
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// The driver says so.
+    Failed(Failed),
+    /// It took too long.
+    TooLate,
+}
+
+/// The way to the driver, and what does not differ from client to client.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) max_txn_ops: usize,
+    pub(super) logins: Logins,
+    inputs: Sender<Input>,
+    queue: Mutex<Vec<Input>>,
+    queued: Notify,
+    patience: Patience,
+}
+
+impl Desk {
+    /// Starts the tasks that a desk needs on the current event loop.
+    pub(super) fn open(inputs: Sender<Input>, max_txn_ops: usize, logins: Logins) -> Arc<Self> {
+        let (queue, queued, patience) = (Mutex::default(), Notify::new(), Patience::default());
+        let desk = Arc::new(Self { max_txn_ops, logins, inputs, queue, queued, patience });
+        let (carrier, clock) = (Arc::clone(&desk), Arc::clone(&desk));
+        tokio::spawn(async move { carrier.carry().await });
+        tokio::spawn(async move { clock.patience.tick().await });
+        desk
+    }
+
+    /// Hands over what is queued, whenever the tasks that were ready before have had their turn.
+    async fn carry(&self) {
+        loop {
+            self.queued.notified().await;
+            let queue = std::mem::take(&mut *lock(&self.queue));
+            for input in queue {
+                // A driver that has stopped drops the reply in it, which says so to who asked.
+                let _ = self.inputs.send(input);
+            }
+        }
+    }
+
+    /// Tells the driver's thread something.
+    pub(super) fn put(&self, input: Input) {
+        let mut queue = lock(&self.queue);
+        queue.push(input);
+        if queue.len() == 1 {
+            self.queued.notify_one();
+        }
+    }
+
+    /// Tells the driver's thread something that it answers.
+    pub(super) async fn ask<T>(
+        &self,
+        input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input,
+    ) -> Result<T, NoAnswer> {
+        let (reply, answer) = oneshot::channel();
+        self.put(input(reply));
+        match self.patience.wait(answer).await {
+            Ok(Ok(result)) => result.map_err(NoAnswer::Failed),
+            Ok(Err(_)) => Err(NoAnswer::Failed(Failed::Stopped)),
+            Err(OutOfPatience) => Err(NoAnswer::TooLate),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The answers of a turn, gathered: whoever carries them to another thread wakes it once, not once for each.
+use hull_kv_core::{Response, StreamId};
+
+use super::{AnswerReply, Failed, ReadReply, Reply};
+use crate::shared::Shared;
+
+/// One answer, and who gets it.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// What became of a proposal.
+    Proposed(Reply, Result<Response, Failed>),
+    /// A read may go on, or not.
+    Read(ReadReply, Result<(), Failed>),
+    /// What the leader said.
+    Asked(AnswerReply, Result<Option<i64>, Failed>),
+}
+
+/// Everything that a turn has to say to this member's clients.
+#[derive(Debug, Default)]
+#[must_use = "clients wait for these"]
+pub struct Answers {
+    pub(super) answers: Vec<Told>,
+    /// Watch streams that have something to read.
+    pub(super) woken: Vec<StreamId>,
+}
+
+impl Answers {
+    /// Gives each its answer.
+    pub fn give(self, shared: &Shared) {
+        for answer in self.answers {
+            // Whoever asked may have gone.
+            match answer {
+                Told::Proposed(reply, result) => drop(reply.send(result)),
+                Told::Read(reply, result) => drop(reply.send(result)),
+                Told::Asked(reply, result) => drop(reply.send(result)),
+            }
+        }
+        shared.wake(&self.woken);
+    }
+
+    pub(super) fn push(&mut self, told: Told) {
+        self.answers.push(told);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.woken.is_empty()
+    }
+}
