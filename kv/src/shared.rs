@@ -3,12 +3,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant as SystemInstant,
 };
 
-use hull_kv_core::{Instant, Store, StreamId};
+use hull_kv_core::{Instant, Store, StreamId, Vote};
 use tokio::sync::Notify;
 
 use crate::{
@@ -29,6 +29,43 @@ pub struct Standing {
     pub disk_bytes: AtomicU64,
     /// Commands that wait to be applied.
     pub pending: AtomicUsize,
+    /// The cluster's number.
+    pub cluster: AtomicU64,
+    voice: AtomicU8,
+}
+
+/// What a member is in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Not asked, or no member (yet, or any more).
+    Learner,
+    /// One of several that are asked.
+    OneOfSeveral,
+    /// All there is.
+    Alone,
+}
+
+impl Standing {
+    /// What this member is, without the store's lock.
+    pub fn voice(&self) -> Voice {
+        match self.voice.load(Ordering::Acquire) {
+            0 => Voice::Learner,
+            1 => Voice::OneOfSeveral,
+            _ => Voice::Alone,
+        }
+    }
+
+    /// The store's members are others now, or it is another store.
+    pub fn follow(&self, store: &Store, member: u64) {
+        let members = store.members();
+        let voice = match members.get(member).map(|member| member.vote) {
+            Some(Vote::Voter) if members.only(member) => Voice::Alone,
+            Some(Vote::Voter) => Voice::OneOfSeveral,
+            Some(Vote::Learner) | None => Voice::Learner,
+        };
+        self.voice.store(voice as u8, Ordering::Release);
+        self.cluster.store(store.cluster_id(), Ordering::Release);
+    }
 }
 
 /// Shared by all parts of one member.
@@ -54,10 +91,12 @@ pub struct Shared {
 impl Shared {
     /// For a store that was just opened.
     pub fn new(member: u64, store: Store) -> Self {
+        let standing = Standing::default();
+        standing.follow(&store, member);
         Self {
             member,
             store: RwLock::new(store),
-            standing: Standing::default(),
+            standing,
             metrics: Metrics::default(),
             generation: AtomicU64::new(0),
             readers: Arc::default(),

@@ -23,7 +23,7 @@ use std::{
 use client::Credentials;
 use desk::{Desk, NoAnswer};
 pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
-use hull_kv_core::{Caller, Response, Store, Vote};
+use hull_kv_core::{Caller, Response, Store};
 use hull_kv_proto::{
     etcdserverpb::{CompactionRequest, ResponseHeader},
     hullpb::{command::Op, question::About},
@@ -38,7 +38,7 @@ use crate::{
     compactor::Compactor,
     driver::{Failed, thread::Input},
     lock::read,
-    shared::Shared,
+    shared::{Shared, Voice},
 };
 
 /// The version that clients' feature checks see: what of etcd's API is here.
@@ -97,7 +97,7 @@ impl Api {
 
     /// Whether this member leads a cluster of one.
     fn is_whole_cluster(&self) -> bool {
-        self.shared.leads() && read(&self.shared.store).members().only(self.shared.member)
+        self.shared.leads() && self.shared.standing.voice() == Voice::Alone
     }
 
     /// Asks the leader; seconds, or none if there is no such lease.
@@ -113,9 +113,10 @@ impl Api {
 
     /// A learner answers only reads that are content with what it has, as in etcd.
     fn refuse_learner(&self) -> Result<(), Status> {
-        let store = read(&self.shared.store);
-        let learns = store.members().get(self.shared.member).is_none_or(|member| member.vote == Vote::Learner);
-        if learns { Err(Status::unavailable("etcdserver: rpc not supported for learner")) } else { Ok(()) }
+        match self.shared.standing.voice() {
+            Voice::Learner => Err(Status::unavailable("etcdserver: rpc not supported for learner")),
+            Voice::OneOfSeveral | Voice::Alone => Ok(()),
+        }
     }
 
     /// Tells the driver's thread something that it answers.
@@ -129,16 +130,16 @@ impl Api {
 
     /// Completes a response's header, which the state machine filled with the revision only.
     fn header(&self, revision: i64) -> ResponseHeader {
-        self.header_of(&read(&self.shared.store), revision)
-    }
-
-    fn header_of(&self, store: &Store, revision: i64) -> ResponseHeader {
         ResponseHeader {
-            cluster_id: store.cluster_id(),
+            cluster_id: self.shared.standing.cluster.load(Ordering::Acquire),
             member_id: self.shared.member,
             revision,
             raft_term: self.shared.standing.term.load(Ordering::Acquire),
         }
+    }
+
+    fn header_of(&self, store: &Store, revision: i64) -> ResponseHeader {
+        ResponseHeader { cluster_id: store.cluster_id(), ..self.header(revision) }
     }
 
     /// Completes a header in place.

@@ -71,6 +71,7 @@ impl Driver {
     /// Tells the network who belongs to the cluster, and finds out whether this member still does.
     pub(super) fn members_changed(&mut self, outlet: &mut dyn Outlet) {
         let store = read(&self.shared.store);
+        self.shared.standing.follow(&store, self.shared.member);
         if store.members().was_removed(self.shared.member) {
             self.fate = Fate::Removed;
         }

@@ -14,7 +14,6 @@ use hull_kv_proto::{
     json,
     schema::Message,
 };
-use hyper::body::Incoming;
 use tonic::{Code, Status, body::Body};
 
 use super::{grpc, method_not_allowed, text, whole};
@@ -25,7 +24,7 @@ const MAX_JSON: usize = 2 * MAX_REQUEST_BYTES;
 /// A gRPC frame starts with a flag and a length.
 const FRAME_HEADER: usize = 5;
 
-pub(super) async fn answer(api: Api, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     let Some(route) = ROUTES.iter().find(|route| route.path == path) else {
         return text(StatusCode::NOT_FOUND, format_args!("404 page not found: {path} is no path of the JSON gateway"));

@@ -7,17 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
-};
+use tokio::net::{TcpListener, UnixListener};
 
-use super::authority::Tolerant;
+use super::connection;
 use crate::{
     api::Api,
     tls::{Tls, not_set_up},
@@ -118,7 +110,7 @@ impl Listener {
                     Ok((stream, _)) => {
                         // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
                         let _ = stream.set_nodelay(true);
-                        tokio::spawn(connection(stream, api.clone()));
+                        tokio::spawn(connection::serve(stream, api.clone()));
                     }
                     Err(error) => pause(&error).await,
                 }
@@ -131,7 +123,7 @@ impl Listener {
                         tokio::spawn(async move {
                             // Whoever has no good certificate learns so from the handshake.
                             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                                connection(stream, api).await;
+                                connection::serve(stream, api).await;
                             }
                         });
                     }
@@ -140,7 +132,7 @@ impl Listener {
             },
             Self::Unix(listener) => loop {
                 match listener.accept().await {
-                    Ok((stream, _)) => drop(tokio::spawn(connection(stream, api.clone()))),
+                    Ok((stream, _)) => drop(tokio::spawn(connection::serve(stream, api.clone()))),
                     Err(error) => pause(&error).await,
                 }
             },
@@ -195,20 +187,4 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     Ok(listener)
-}
-
-/// Requests on one connection, HTTP/1.1 or HTTP/2 by its first bytes.
-async fn connection<S>(stream: S, api: Api)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, std::convert::Infallible>(super::answer(api, request).await) }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(None).max_pending_accept_reset_streams(None);
-    // A connection that breaks is its client's business.
-    let _ = builder.serve_connection(TokioIo::new(Tolerant::new(stream)), service).await;
 }

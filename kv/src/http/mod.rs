@@ -1,25 +1,27 @@
 //! One port for everything: gRPC, the JSON gateway, `/kv/<key>`, health, version, metrics.
 mod authority;
+mod connection;
+mod exchange;
 mod gateway;
 mod grpc;
 mod info;
 mod listen;
 mod plain;
+mod unary;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 pub use listen::{Address, ListenError, Listener, Passed, bind_tcp};
 use tonic::body::Body;
 
 use crate::api::Api;
 
 /// Answers one request of any kind.
-pub(crate) async fn answer(api: Api, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let api = api.for_client(request.headers());
     if grpc::is_grpc(&request) {
-        return grpc::answer(api, request.map(Body::new)).await;
+        return grpc::answer(api, request).await;
     }
     let path = request.uri().path();
     if path == "/kv" || path.starts_with("/kv/") {

@@ -18,7 +18,6 @@ use hull_kv_proto::{
     etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, ResponseHeader},
     mvccpb::KeyValue,
 };
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tonic::{Code, Status, body::Body};
 
@@ -74,7 +73,7 @@ fn number(name: &str, value: &str) -> Result<i64, String> {
     value.parse().ok().filter(|n| *n >= 0).ok_or_else(|| format!("{name}={value}: a whole number was expected"))
 }
 
-pub(super) async fn answer(api: Api, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let target = match Target::parse(request.uri().path(), request.uri().query().unwrap_or_default()) {
         Ok(target) => target,
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
@@ -135,7 +134,7 @@ fn missing(header: Option<&ResponseHeader>, target: &Target) -> Response<Body> {
     with_revision(text(StatusCode::NOT_FOUND, format_args!("no such key: {}", target.shown())), header)
 }
 
-async fn put(api: &Api, target: Target, body: Incoming) -> Result<Response<Body>, Status> {
+async fn put(api: &Api, target: Target, body: Body) -> Result<Response<Body>, Status> {
     let Ok(body) = Limited::new(body, MAX_REQUEST_BYTES).collect().await else {
         return Ok(text(
             StatusCode::PAYLOAD_TOO_LARGE,

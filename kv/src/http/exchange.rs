@@ -1,0 +1,150 @@
+//! One request over HTTP/2 and its answer, to the end of both or until the client loses interest.
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tonic::body::Body;
+
+use super::unary::{self, Call};
+use crate::api::Api;
+
+/// Why an exchange ended early: the client took its request back, or the connection broke.
+pub(super) struct Ended;
+
+impl From<h2::Error> for Ended {
+    fn from(_: h2::Error) -> Self {
+        Self
+    }
+}
+
+/// Answers one request.
+pub(super) async fn serve(api: Api, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    // Whoever ended the exchange knows why.
+    let _ = if unary::is_common(&request) {
+        common(api, request, respond).await
+    } else {
+        any(api, request.map(Received::new), respond).await
+    };
+}
+
+/// A call that is made often, whose message is mostly in one piece.
+async fn common(api: Api, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), Ended> {
+    let Some(first) = request.body_mut().data().await else { return Err(Ended) };
+    let first = first?;
+    request.body_mut().flow_control().release_capacity(first.len())?;
+    let call = if request.body().is_end_stream() { Call::read(request.uri().path(), &first) } else { None };
+    match call {
+        Some(call) => {
+            let api = api.for_client(request.headers());
+            drop(request);
+            let answer = unless(|context| respond.poll_reset(context), call.make(&api)).await?;
+            unary::send(answer, &mut respond)
+        }
+        None => any(api, request.map(|rest| Received { first: Some(first), rest }), respond).await,
+    }
+}
+
+/// Whatever else it may be. In a box, since few exchanges need its room.
+fn any(
+    api: Api,
+    request: Request<Received>,
+    mut respond: SendResponse<Bytes>,
+) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>> {
+    Box::pin(async move {
+        let answer = super::answer(api, request.map(Body::new));
+        let response = unless(|context| respond.poll_reset(context), answer).await?;
+        let (head, body) = response.into_parts();
+        let ends = http_body::Body::is_end_stream(&body);
+        let to = respond.send_response(Response::from_parts(head, ()), ends)?;
+        if ends { Ok(()) } else { send(body, to).await }
+    })
+}
+
+/// Waits for `work` unless the client ends the exchange, which drops it.
+async fn unless<T>(
+    mut reset: impl FnMut(&mut Context<'_>) -> Poll<Result<Reason, h2::Error>>,
+    work: impl Future<Output = T>,
+) -> Result<T, Ended> {
+    let mut work = pin!(work);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => reset(context).map(|_| Err(Ended)),
+    })
+    .await
+}
+
+/// Sends a body as fast as the client takes it; one piece of it waits at most.
+async fn send(mut body: Body, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+    while let Some(frame) = unless(|context| to.poll_reset(context), body.frame()).await? {
+        let Ok(frame) = frame else {
+            to.send_reset(Reason::INTERNAL_ERROR);
+            return Err(Ended);
+        };
+        match frame.into_data() {
+            Ok(data) => send_data(data, &mut to).await?,
+            Err(frame) => return Ok(to.send_trailers(frame.into_trailers().unwrap_or_default())?),
+        }
+    }
+    Ok(to.send_data(Bytes::new(), true)?)
+}
+
+async fn send_data(mut data: Bytes, to: &mut SendStream<Bytes>) -> Result<(), Ended> {
+    while !data.is_empty() {
+        to.reserve_capacity(data.len());
+        let capacity = poll_fn(|context| to.poll_capacity(context)).await.ok_or(Ended)??;
+        to.send_data(data.split_to(capacity.min(data.len())), false)?;
+    }
+    Ok(())
+}
+
+/// What the client sends, its first piece perhaps looked at already.
+#[derive(Debug)]
+struct Received {
+    first: Option<Bytes>,
+    rest: RecvStream,
+}
+
+impl Received {
+    fn new(rest: RecvStream) -> Self {
+        Self { first: None, rest }
+    }
+}
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let Poll::Ready(data) = self.rest.poll_data(context) else { return Poll::Pending };
+        match data {
+            Some(Ok(data)) => {
+                self.rest.flow_control().release_capacity(data.len())?;
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            // A request that needs no more of its body is none that failed (RFC 9113, section 8.1).
+            Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers: Poll<Result<Option<HeaderMap>, h2::Error>> = self.rest.poll_trailers(context);
+                trailers.map(|trailers| trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+}

@@ -1,0 +1,106 @@
+//! The calls that a store is mostly asked, without the layers between: one message comes in one piece, one goes out. What is
+//! not exactly that (in pieces, compressed, malformed, an answer of many keys) goes the way of all other calls.
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::exchange::Ended;
+use crate::api::Api;
+
+/// A gRPC message starts with a flag, 0 if it is not compressed, and its length.
+const PREFIX: usize = 5;
+
+/// A call of a method that is called often.
+#[derive(Debug)]
+pub(super) enum Call {
+    Range(RangeRequest),
+    Put(PutRequest),
+    DeleteRange(DeleteRangeRequest),
+    Txn(TxnRequest),
+}
+
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const PUT: &str = "/etcdserverpb.KV/Put";
+const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
+const TXN: &str = "/etcdserverpb.KV/Txn";
+
+/// Whether a request may be such a call; its body is not looked at.
+pub(super) fn is_common<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.method() == Method::POST
+        && matches!(request.uri().path(), RANGE | PUT | DELETE_RANGE | TXN)
+        && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/grpc")
+        && !headers.contains_key("grpc-encoding")
+}
+
+impl Call {
+    /// Reads a call whose message is all of `body`.
+    pub(super) fn read(path: &str, body: &Bytes) -> Option<Self> {
+        let prefix = body.first_chunk::<PREFIX>()?;
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        if prefix[0] != 0 || body.len() != PREFIX + length {
+            return None;
+        }
+        let message = body.slice(PREFIX..);
+        match path {
+            RANGE => RangeRequest::decode(message).ok().filter(|range| range.range_end.is_empty()).map(Self::Range),
+            PUT => PutRequest::decode(message).ok().map(Self::Put),
+            DELETE_RANGE => DeleteRangeRequest::decode(message).ok().map(Self::DeleteRange),
+            TXN => TxnRequest::decode(message).ok().map(Self::Txn),
+            _ => None,
+        }
+    }
+
+    fn path(&self) -> &'static str {
+        match self {
+            Self::Range(_) => RANGE,
+            Self::Put(_) => PUT,
+            Self::DeleteRange(_) => DELETE_RANGE,
+            Self::Txn(_) => TXN,
+        }
+    }
+
+    /// Makes the call; answers the message, framed.
+    pub(super) async fn make(self, api: &Api) -> Result<Bytes, Status> {
+        let path = self.path();
+        let answer = match self {
+            Self::Range(request) => api.range_local(&request).await.map(|response| framed(&response)),
+            Self::Put(request) => api.put_logged(request).await.map(|response| framed(&response)),
+            Self::DeleteRange(request) => api.delete_logged(request).await.map(|response| framed(&response)),
+            Self::Txn(request) => api.txn_either(request).await.map(|response| framed(&response)),
+        };
+        api.shared.metrics.call(path, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer
+    }
+}
+
+fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
+    frame.put_u8(0);
+    // An answer is far smaller than what a u32 can count.
+    frame.put_u32(length as u32);
+    message.encode_raw(&mut frame);
+    frame.freeze()
+}
+
+/// Sends an answer, or the refusal.
+pub(super) fn send(answer: Result<Bytes, Status>, respond: &mut SendResponse<Bytes>) -> Result<(), Ended> {
+    let message = match answer {
+        Ok(message) => message,
+        Err(status) => {
+            respond.send_response(status.into_http(), true)?;
+            return Ok(());
+        }
+    };
+    let mut head = Response::new(());
+    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let mut to = respond.send_response(head, false)?;
+    to.send_data(message, false)?;
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    Ok(to.send_trailers(trailers)?)
+}
