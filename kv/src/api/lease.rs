@@ -22,7 +22,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Api {
     /// Starts a lease's time again, in the leader's memory.
-    async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+    pub(crate) async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
         if self.is_whole_cluster() {
             let now = self.shared.now();
             let mut store = write(&self.shared.store);

@@ -1,5 +1,9 @@
 //! The Watch service: many watchers a stream, each served in turn as fast as the client reads.
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+};
 
 use futures_core::Stream;
 use hull_kv_core::{Events, Filter, KeyRange, Previous, Pull, WatchSpec};
@@ -11,7 +15,10 @@ use hull_kv_proto::{
     mvccpb::Event,
 };
 use prost::Message as _;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep},
+};
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,16 +34,23 @@ use crate::{
 /// The watcher number in answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
 
-type Out = mpsc::Sender<Result<WatchResponse, Status>>;
-
 #[tonic::async_trait]
 impl Watch for Api {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
         let (out, answers) = mpsc::channel(WATCH_QUEUE);
-        let stream = WatchStream::new(self.clone(), out);
-        tokio::spawn(stream.run(request.into_inner()));
+        let mut stream = self.watches(request.into_inner());
+        tokio::spawn(async move {
+            while let Some(response) = tokio::select! {
+                response = stream.next() => response,
+                () = out.closed() => None,
+            } {
+                if out.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(Receiver(answers))))
     }
 }
@@ -81,92 +95,116 @@ enum Progress {
     Due,
 }
 
-struct WatchStream {
+/// The watches of one client.
+pub(crate) struct WatchStream {
     api: Api,
+    requests: Streaming<WatchRequest>,
+    asking: Asking,
     watchers: Watchers,
     wishes: HashMap<i64, Wishes>,
-    out: Out,
+    /// Answers that come next.
+    ready: VecDeque<WatchResponse>,
     /// Progress requests that wait until every watcher has read everything.
     asked_progress: usize,
-    next_progress: Instant,
+    /// The next round of progress.
+    progress: Pin<Box<Sleep>>,
+}
+
+/// Whether the client still asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Yes,
+    /// It only listens.
+    NoMore,
+}
+
+impl Api {
+    /// The watches that a client's requests ask for.
+    pub(crate) fn watches(&self, requests: Streaming<WatchRequest>) -> WatchStream {
+        WatchStream {
+            api: self.clone(),
+            requests,
+            asking: Asking::Yes,
+            watchers: Watchers::new(Arc::clone(&self.shared)),
+            wishes: HashMap::new(),
+            ready: VecDeque::new(),
+            asked_progress: 0,
+            progress: Box::pin(tokio::time::sleep(WATCH_PROGRESS)),
+        }
+    }
 }
 
 impl WatchStream {
-    fn new(api: Api, out: Out) -> Self {
-        let watchers = Watchers::new(Arc::clone(&api.shared));
-        let next_progress = Instant::now() + WATCH_PROGRESS;
-        Self { api, watchers, wishes: HashMap::new(), out, asked_progress: 0, next_progress }
-    }
-
-    /// Until the client is gone. A client that only stops asking goes on listening.
-    async fn run(mut self, mut requests: Streaming<WatchRequest>) {
-        let notify = self.watchers.notified();
-        let mut asking = true;
+    /// The next answer; `None` once the client is gone. A client that only stops asking goes on listening.
+    pub(crate) async fn next(&mut self) -> Option<WatchResponse> {
         loop {
-            let notified = notify.notified();
-            let synced = self.watchers.gather();
-            if self.answer_progress(synced).await.is_err() {
-                return;
+            if let Some(response) = self.ready.pop_front() {
+                return Some(response);
             }
             if self.watchers.has_pending() {
-                // A turn of reading, then whatever the client asked meanwhile.
-                let request = tokio::select! {
-                    biased;
-                    request = requests.next(), if asking => Some(request),
-                    permit = self.out.reserve() => if permit.is_ok() { None } else { return },
-                };
-                let result = match request {
-                    Some(request) => self.take(request, &mut asking).await,
-                    None => self.read_turn().await,
-                };
-                if result.is_err() {
-                    return;
-                }
-                continue;
-            }
-            let out = self.out.clone();
-            let result = tokio::select! {
-                request = requests.next(), if asking => self.take(request, &mut asking).await,
-                () = notified => Ok(()),
-                () = tokio::time::sleep_until(self.next_progress) => self.progress_round(synced).await,
-                () = out.closed() => Err(Gone),
-            };
-            if result.is_err() {
-                return;
+                self.hear_or_read().await.ok()?;
+            } else if self.asked_progress > 0 {
+                self.answer_progress();
+            } else {
+                self.wait().await.ok()?;
             }
         }
     }
 
-    async fn send(&self, response: WatchResponse) -> Result<(), Gone> {
-        self.out.send(Ok(response)).await.map_err(|_| Gone)
-    }
-
-    async fn take(&mut self, request: Option<Result<WatchRequest, Status>>, asking: &mut bool) -> Result<(), Gone> {
-        match request {
+    /// What the client asked meanwhile, or else a turn of reading. Others get their turn, however far a watcher is behind.
+    async fn hear_or_read(&mut self) -> Result<(), Gone> {
+        tokio::task::coop::consume_budget().await;
+        let asked = tokio::select! {
+            biased;
+            request = self.requests.next(), if self.asking == Asking::Yes => Some(request),
+            () = std::future::ready(()) => None,
+        };
+        match asked {
+            Some(request) => self.take(request),
             None => {
-                *asking = false;
+                self.read_turn();
                 Ok(())
             }
-            Some(Err(_)) => Err(Gone),
-            Some(Ok(request)) => match request.request_union {
-                Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
-                Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
-                Some(RequestUnion::ProgressRequest(_)) => {
-                    self.asked_progress += 1;
-                    Ok(())
-                }
-                None => Ok(()),
-            },
         }
     }
 
-    async fn create(&mut self, create: WatchCreateRequest) -> Result<(), Gone> {
+    /// Until there is something to do.
+    async fn wait(&mut self) -> Result<(), Gone> {
+        let notify = self.watchers.notified();
+        tokio::select! {
+            request = self.requests.next(), if self.asking == Asking::Yes => self.take(request),
+            () = notify.notified() => {
+                self.watchers.gather();
+                Ok(())
+            }
+            () = self.progress.as_mut() => {
+                self.progress_round();
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, request: Option<Result<WatchRequest, Status>>) -> Result<(), Gone> {
+        match request {
+            None => self.asking = Asking::NoMore,
+            Some(Err(_)) => return Err(Gone),
+            Some(Ok(request)) => match request.request_union {
+                Some(RequestUnion::CreateRequest(create)) => self.create(create),
+                Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
+                Some(RequestUnion::ProgressRequest(_)) => self.asked_progress += 1,
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, create: WatchCreateRequest) {
         let wishes = Wishes {
             fragment: if create.fragment { Fragment::Yes } else { Fragment::No },
             progress: if create.progress_notify { Progress::Due } else { Progress::Never },
         };
         if let Err(status) = self.api.permit_watch(&create) {
-            return self.forbidden(&status).await;
+            return self.forbidden(&status);
         }
         let (revision, result) = self.watchers.add(create.watch_id, spec(&create));
         let mut response = WatchResponse { created: true, ..WatchResponse::default() };
@@ -182,11 +220,11 @@ impl WatchStream {
             }
         }
         response.header = Some(self.api.header(revision));
-        self.send(response).await
+        self.ready.push_back(response);
     }
 
     /// A watch that the client may not have, in the words of etcd's error type.
-    async fn forbidden(&mut self, status: &Status) -> Result<(), Gone> {
+    fn forbidden(&mut self, status: &Status) {
         let revision = read(&self.api.shared.store).revision();
         let response = WatchResponse {
             header: Some(self.api.header(revision)),
@@ -196,30 +234,32 @@ impl WatchStream {
             cancel_reason: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
             ..WatchResponse::default()
         };
-        self.send(response).await
+        self.ready.push_back(response);
     }
 
-    async fn cancel(&mut self, id: i64) -> Result<(), Gone> {
-        let Some(revision) = self.watchers.remove(id) else { return Ok(()) };
+    fn cancel(&mut self, id: i64) {
+        let Some(revision) = self.watchers.remove(id) else { return };
         self.wishes.remove(&id);
         let header = Some(self.api.header(revision));
-        self.send(WatchResponse { header, watch_id: id, canceled: true, ..WatchResponse::default() }).await
+        self.ready.push_back(WatchResponse { header, watch_id: id, canceled: true, ..WatchResponse::default() });
     }
 
     /// Progress is told only when every watcher of the stream has been sent all there is.
-    async fn answer_progress(&mut self, synced: Synced) -> Result<(), Gone> {
-        let Synced::At(revision) = synced else { return Ok(()) };
-        while self.asked_progress > 0 {
-            self.asked_progress -= 1;
-            let header = Some(self.api.header(revision));
-            self.send(WatchResponse { header, watch_id: NO_WATCHER, ..WatchResponse::default() }).await?;
+    fn answer_progress(&mut self) {
+        let Synced::At(revision) = self.watchers.gather() else { return };
+        for _ in 0..std::mem::take(&mut self.asked_progress) {
+            self.tell_progress(NO_WATCHER, revision);
         }
-        Ok(())
     }
 
-    async fn progress_round(&mut self, synced: Synced) -> Result<(), Gone> {
-        self.next_progress = Instant::now() + WATCH_PROGRESS;
-        let Synced::At(revision) = synced else { return Ok(()) };
+    fn tell_progress(&mut self, watch_id: i64, revision: i64) {
+        let header = Some(self.api.header(revision));
+        self.ready.push_back(WatchResponse { header, watch_id, ..WatchResponse::default() });
+    }
+
+    fn progress_round(&mut self) {
+        self.progress.as_mut().reset(Instant::now() + WATCH_PROGRESS);
+        let Synced::At(revision) = self.watchers.gather() else { return };
         let mut due = Vec::new();
         for (id, wishes) in &mut self.wishes {
             match wishes.progress {
@@ -228,38 +268,33 @@ impl WatchStream {
                 Progress::Never => {}
             }
         }
-        for id in due {
-            let header = Some(self.api.header(revision));
-            self.send(WatchResponse { header, watch_id: id, ..WatchResponse::default() }).await?;
-        }
-        Ok(())
+        due.into_iter().for_each(|id| self.tell_progress(id, revision));
     }
 
-    /// Reads for one watcher and sends what it got.
-    async fn read_turn(&mut self) -> Result<(), Gone> {
-        let Some((id, pull)) = self.watchers.read_next() else { return Ok(()) };
+    /// Reads for one watcher; what it got comes next.
+    fn read_turn(&mut self) {
+        let Some((id, pull)) = self.watchers.read_next() else { return };
         match pull {
-            Pull::Idle(_) => Ok(()),
-            Pull::Events(events) => self.send_events(id, events).await,
+            Pull::Idle(_) => {}
+            Pull::Events(events) => self.say_events(id, events),
             Pull::Compacted(at) => {
                 self.wishes.remove(&id);
                 let revision = read(&self.api.shared.store).revision();
                 let header = Some(self.api.header(revision));
-                let response = WatchResponse {
+                self.ready.push_back(WatchResponse {
                     header,
                     watch_id: id,
                     canceled: true,
                     compact_revision: at,
                     ..WatchResponse::default()
-                };
-                self.send(response).await
+                });
             }
         }
     }
 
-    async fn send_events(&mut self, id: i64, events: Events) -> Result<(), Gone> {
+    fn say_events(&mut self, id: i64, events: Events) {
         if events.events.is_empty() {
-            return Ok(());
+            return;
         }
         let metrics = &self.api.shared.metrics;
         metrics.events.fetch_add(events.events.len() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -272,10 +307,7 @@ impl WatchStream {
         }
         let header = Some(self.api.header(events.revision));
         let whole = WatchResponse { header, watch_id: id, events: events.events, ..WatchResponse::default() };
-        for piece in cut(whole, fragment) {
-            self.send(piece).await?;
-        }
-        Ok(())
+        self.ready.extend(cut(whole, fragment));
     }
 }
 

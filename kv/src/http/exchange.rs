@@ -12,7 +12,10 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tonic::body::Body;
 
-use super::unary::{self, Call};
+use super::{
+    streaming,
+    unary::{self, Call},
+};
 use crate::api::Api;
 
 /// Why an exchange ended early: the client took its request back, or the connection broke.
@@ -29,6 +32,8 @@ pub(super) async fn serve(api: Api, request: Request<RecvStream>, respond: SendR
     // Whoever ended the exchange knows why.
     let _ = if unary::is_common(&request) {
         common(api, request, respond).await
+    } else if streaming::is_one(request.uri().path()) && unary::is_plain(&request) {
+        Box::pin(streaming::serve(api, request.map(Received::new), respond)).await
     } else {
         any(api, request.map(Received::new), respond).await
     };
@@ -68,7 +73,7 @@ fn any(
 }
 
 /// Waits for `work` unless the client ends the exchange, which drops it.
-async fn unless<T>(
+pub(super) async fn unless<T>(
     mut reset: impl FnMut(&mut Context<'_>) -> Poll<Result<Reason, h2::Error>>,
     work: impl Future<Output = T>,
 ) -> Result<T, Ended> {
@@ -95,9 +100,14 @@ async fn send(mut body: Body, mut to: SendStream<Bytes>) -> Result<(), Ended> {
     Ok(to.send_data(Bytes::new(), true)?)
 }
 
-async fn send_data(mut data: Bytes, to: &mut SendStream<Bytes>) -> Result<(), Ended> {
+/// Sends bytes as the client lets them through.
+pub(super) async fn send_data(mut data: Bytes, to: &mut SendStream<Bytes>) -> Result<(), Ended> {
     while !data.is_empty() {
         to.reserve_capacity(data.len());
+        // Mostly the client has room for all of it.
+        if to.capacity() >= data.len() {
+            return Ok(to.send_data(data, false)?);
+        }
         let capacity = poll_fn(|context| to.poll_capacity(context)).await.ok_or(Ended)??;
         to.send_data(data.split_to(capacity.min(data.len())), false)?;
     }
@@ -106,7 +116,7 @@ async fn send_data(mut data: Bytes, to: &mut SendStream<Bytes>) -> Result<(), En
 
 /// What the client sends, its first piece perhaps looked at already.
 #[derive(Debug)]
-struct Received {
+pub(super) struct Received {
     first: Option<Bytes>,
     rest: RecvStream,
 }

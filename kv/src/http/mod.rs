@@ -7,6 +7,7 @@ mod grpc;
 mod info;
 mod listen;
 mod plain;
+mod streaming;
 mod unary;
 
 use bytes::Bytes;

@@ -29,9 +29,13 @@ const TXN: &str = "/etcdserverpb.KV/Txn";
 
 /// Whether a request may be such a call; its body is not looked at.
 pub(super) fn is_common<B>(request: &Request<B>) -> bool {
+    matches!(request.uri().path(), RANGE | PUT | DELETE_RANGE | TXN) && is_plain(request)
+}
+
+/// Whether a request is gRPC as mostly spoken: nothing is compressed.
+pub(super) fn is_plain<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     request.method() == Method::POST
-        && matches!(request.uri().path(), RANGE | PUT | DELETE_RANGE | TXN)
         && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/grpc")
         && !headers.contains_key("grpc-encoding")
 }
@@ -77,7 +81,8 @@ impl Call {
     }
 }
 
-fn framed(message: &impl Message) -> Bytes {
+/// A message as it goes over the wire.
+pub(super) fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX + length);
     frame.put_u8(0);
@@ -96,11 +101,21 @@ pub(super) fn send(answer: Result<Bytes, Status>, respond: &mut SendResponse<Byt
             return Ok(());
         }
     };
+    let mut to = respond.send_response(head(), false)?;
+    to.send_data(message, false)?;
+    Ok(to.send_trailers(well())?)
+}
+
+/// What an answer begins with.
+pub(super) fn head() -> Response<()> {
     let mut head = Response::new(());
     head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let mut to = respond.send_response(head, false)?;
-    to.send_data(message, false)?;
+    head
+}
+
+/// What an answer ends with that is no refusal.
+pub(super) fn well() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
-    Ok(to.send_trailers(trailers)?)
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers
 }

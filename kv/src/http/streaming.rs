@@ -1,0 +1,69 @@
+//! The calls whose clients stay, watches and keep-alives, without the layers between: one task each, and no queue.
+use bytes::Bytes;
+use h2::{SendStream, server::SendResponse};
+use http::{HeaderMap, Request};
+use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
+use prost::Message;
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Status, Streaming, codec::Codec as _};
+use tonic_prost::ProstCodec;
+
+use super::{
+    exchange::{Ended, Received, send_data, unless},
+    grpc::MAX_MESSAGE,
+    unary::{framed, head, well},
+};
+use crate::api::Api;
+
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+
+/// Whether a path is such a call.
+pub(super) fn is_one(path: &str) -> bool {
+    matches!(path, WATCH | KEEP_ALIVE)
+}
+
+/// Answers until the client or the member ends the call.
+pub(super) async fn serve(api: Api, request: Request<Received>, mut respond: SendResponse<Bytes>) -> Result<(), Ended> {
+    let api = api.for_client(request.headers());
+    let path = request.uri().path();
+    api.shared.metrics.call(path, Code::Ok);
+    let watches = path == WATCH;
+    let to = respond.send_response(head(), false)?;
+    if watches { watch(&api, request.into_body(), to).await } else { keep_alive(&api, request.into_body(), to).await }
+}
+
+/// The messages of a client.
+fn messages<T: Message + Default + 'static>(body: Received) -> Streaming<T> {
+    Streaming::new_request(ProstCodec::<T, T>::default().decoder(), body, None, Some(MAX_MESSAGE))
+}
+
+async fn watch(api: &Api, body: Received, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+    let mut watches = api.watches(messages::<WatchRequest>(body));
+    while let Some(response) = unless(|context| to.poll_reset(context), watches.next()).await? {
+        send_data(framed(&response), &mut to).await?;
+    }
+    Ok(to.send_trailers(well())?)
+}
+
+async fn keep_alive(api: &Api, body: Received, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+    let mut requests = messages::<LeaseKeepAliveRequest>(body);
+    while let Some(request) = unless(|context| to.poll_reset(context), requests.next()).await? {
+        let answer = match request {
+            Ok(request) => unless(|context| to.poll_reset(context), api.keep_alive(request.id)).await?,
+            Err(status) => Err(status),
+        };
+        match answer {
+            Ok(response) => send_data(framed(&response), &mut to).await?,
+            Err(status) => return Ok(to.send_trailers(refusal(&status))?),
+        }
+    }
+    Ok(to.send_trailers(well())?)
+}
+
+fn refusal(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // What cannot stand in a header is left out.
+    let _ = status.add_header(&mut trailers);
+    trailers
+}
