@@ -1,6 +1,6 @@
 //! Takes over an etcd's data: reads its database file and writes a new data folder with the same keys, revisions,
 //! leases, users and roles. Members and raft's standing are the new cluster's; alarms are not taken over.
-use std::{fmt, fs::File, io, path::Path};
+use std::{fmt, fs::File, io, path::Path, sync::Arc};
 
 use hull_kv_core::{Restore, RestoreError, Store};
 use hull_kv_proto::{
@@ -16,7 +16,7 @@ use crate::{
     disk::{Disk, RealDisk},
     driver::{Birth, Driver},
     shared::Shared,
-    snapfile,
+    snapfile::{self, Effort, Runs},
 };
 
 /// Records gathered before the store takes them.
@@ -101,7 +101,8 @@ pub fn import(config: &Config, file: &Path) -> Result<Imported, ImportError> {
         return Err(ImportError::NotNew(config.data_dir.display().to_string()));
     }
     let imported = Imported { keys: store.usage().keys, revision: store.revision() };
-    snapfile::write(&disk as &dyn Disk, &Shared::new(birth.member(), store)).map_err(ImportError::Write)?;
+    let shared = Arc::new(Shared::new(birth.member(), store, Runs::default()));
+    snapfile::write(&disk as &dyn Disk, &shared, Effort::Usual).map_err(ImportError::Write)?;
     Ok(imported)
 }
 
@@ -118,7 +119,7 @@ pub fn read_store(reader: &Reader) -> Result<Store, ImportError> {
         Ok::<_, ImportError>(())
     })?;
     let mut restore = Restore::default();
-    restore.part(SnapshotPart { head: Some(head), leases: leases(reader)?, records: Vec::new() })?;
+    restore.part(SnapshotPart { head: Some(head), leases: leases(reader)?, ..SnapshotPart::default() })?;
     let mut batch = SnapshotPart::default();
     reader.each(&keys, &mut |key, value| {
         let pair = KeyValue::decode(value).map_err(|error| content("key", error.to_string()))?;
@@ -145,7 +146,7 @@ fn revision(key: &[u8]) -> Result<RevisionRecord, ImportError> {
         _ => (false, false),
     };
     match (number(0), number(9)) {
-        (Some(main), Some(sub)) if whole => Ok(RevisionRecord { main, sub, tombstone, kv: None }),
+        (Some(main), Some(sub)) if whole => Ok(RevisionRecord { main, sub, tombstone, ..RevisionRecord::default() }),
         _ => Err(content("key", "a key that is no revision")),
     }
 }

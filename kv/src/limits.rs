@@ -5,8 +5,15 @@ use std::time::Duration;
 /// space comes back after a snapshot.
 pub const WAL_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes of log written since the last snapshot that ask for the next one, if the snapshot itself is smaller than that.
+/// Bytes of log, or of keys and values, since the last snapshot that ask for the next one: what is in memory besides the
+/// index. A start reads as much log.
 pub const SNAPSHOT_AFTER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A snapshot is also worth a share of what the store holds: one in so many bytes. It bounds the number of runs.
+pub const SNAPSHOT_SHARE: u64 = 64;
+
+/// Runs beyond which they become one. Each is an open file.
+pub const RUNS_MOST: usize = 256;
 
 /// Commands that go into one batch at most: bounds how long the first of them waits for the last.
 pub const MAX_BATCH: usize = 4096;

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::{
     lock::{lock, write},
     metrics::Metrics,
+    snapfile::Runs,
 };
 
 /// Raft's standing, as the driver last saw it. Each number alone is right; together they may be of two moments.
@@ -75,6 +76,8 @@ pub struct Shared {
     pub member: u64,
     /// The state machine.
     pub store: RwLock<Store>,
+    /// Where values are that lie outside memory.
+    pub runs: Runs,
     /// Raft's standing.
     pub standing: Standing,
     /// Counters for `/metrics`.
@@ -89,11 +92,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For a store that was just opened.
-    pub fn new(member: u64, store: Store) -> Self {
+    /// For a store that was just opened, or begins.
+    pub fn new(member: u64, store: Store, runs: Runs) -> Self {
         let standing = Standing::default();
         standing.follow(&store, member);
         Self {
+            runs,
             member,
             store: RwLock::new(store),
             standing,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use hull_kv::{
     disk::{Disk, Growth, MemoryDisk},
     driver::{Birth, Driver, Failed, Identity, Nobody, Start, Timing},
-    snapfile,
+    snapfile::{self, Effort},
 };
 use hull_kv_core::{Instant, Refused, Response};
 use hull_kv_proto::{
@@ -99,7 +99,7 @@ fn a_member_started_from_a_snapshot_and_the_log_behind_it_is_the_member() {
     for n in 0..500 {
         run(&mut driver, vec![Op::Put(put_request(&format!("k{}", n % 50), &n.to_string()))]);
     }
-    let written = snapfile::write(&disk, driver.shared()).expect("snapshot");
+    let written = snapfile::write(&disk, driver.shared(), Effort::Usual).expect("snapshot");
     driver.snapshot_done(written);
     run(&mut driver, vec![Op::Put(put_request("after", "v"))]);
     let hash = |driver: &Driver| driver.shared().store.read().expect("store").hash_kv(0);
@@ -128,7 +128,7 @@ fn a_flipped_bit_in_a_snapshot_stops_the_member_whatever_byte_it_is_in() {
     let disk = MemoryDisk::default();
     let mut driver = start(&disk);
     run(&mut driver, (0..300).map(|n| Op::Put(put_request(&format!("k{n}"), "value"))).collect());
-    snapfile::write(&disk, driver.shared()).expect("snapshot");
+    snapfile::write(&disk, driver.shared(), Effort::Usual).expect("snapshot");
     let name = disk.list().expect("list").into_iter().find(|name| name.starts_with("snapshot-")).expect("snapshot");
     let bytes = disk.read(&name).expect("read").len();
     for at in (0..bytes).step_by(11) {
@@ -145,7 +145,7 @@ fn a_snapshot_without_its_log_stops_the_member() {
     let disk = MemoryDisk::default();
     let mut driver = start(&disk);
     run(&mut driver, vec![Op::Put(put_request("a", "v"))]);
-    snapfile::write(&disk, driver.shared()).expect("snapshot");
+    snapfile::write(&disk, driver.shared(), Effort::Usual).expect("snapshot");
     disk.remove("wal-0000000000000001").expect("remove");
     let error = Driver::open(Arc::new(disk), alone()).err().map(|error| error.to_string()).expect("refused");
     assert!(error.contains("there is a snapshot but no log"), "{error}");
@@ -199,7 +199,7 @@ fn the_applied_index_is_stored_with_the_data_so_no_entry_counts_twice_or_never()
         let mut driver = start(&disk);
         for n in 0..WRITES {
             if n == snapshot_after {
-                let written = snapfile::write(&disk, driver.shared()).expect("snapshot");
+                let written = snapfile::write(&disk, driver.shared(), Effort::Usual).expect("snapshot");
                 driver.snapshot_done(written);
             }
             assert!(run(&mut driver, vec![Op::Put(put_request("counter", "v"))])[0].is_ok());

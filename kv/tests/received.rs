@@ -6,9 +6,10 @@ use hull_kv::{
     disk::{Disk, MemoryDisk},
     driver::{Birth, Driver, Identity, Nobody, Start, Timing},
     peer::{FRAME_HEADER, Frame, Word},
-    snapfile::{Arriving, Encoder},
+    shared::Shared,
+    snapfile::{Arriving, Encoder, Runs},
 };
-use hull_kv_core::{Caller, Instant};
+use hull_kv_core::{Caller, Instant, Store};
 use hull_kv_proto::{
     etcdserverpb::PutRequest,
     hullpb::{Forward, Forwarded, command::Op},
@@ -64,7 +65,7 @@ fn snapshot() -> (Driver, Vec<u8>) {
         driver.turn(Instant(0), &mut Nobody).expect("turn");
     }
     let shared = Arc::clone(driver.shared());
-    let mut encoder = Encoder::new(&shared);
+    let mut encoder = Encoder::new(&shared).expect("whole");
     let mut bytes = Vec::new();
     while let Some(piece) = encoder.next(&shared).expect("the same store") {
         bytes.extend(piece);
@@ -73,7 +74,8 @@ fn snapshot() -> (Driver, Vec<u8>) {
 }
 
 fn receive(disk: &MemoryDisk, bytes: &[u8]) -> Result<u32, String> {
-    let mut arriving = Arriving::begin(Arc::new(disk.clone())).expect("begin");
+    let shared = Arc::new(Shared::new(2, Store::new(), Runs::default()));
+    let mut arriving = Arriving::begin(Arc::new(disk.clone()), &shared).expect("begin");
     arriving.write(bytes).expect("write");
     let arrived = arriving.finish().map_err(|error| error.to_string())?;
     Ok(arrived.store.hash_kv(0).expect("hash").hash)
@@ -107,8 +109,8 @@ fn a_power_cut_while_a_snapshot_arrives_leaves_the_member_as_it_was() {
         catch_up_bytes: 0,
         quota_bytes: u64::MAX,
     };
-    drop(Driver::open(Arc::new(disk.clone()), start()).expect("open"));
-    let mut arriving = Arriving::begin(Arc::new(disk.clone())).expect("begin");
+    let member = Driver::open(Arc::new(disk.clone()), start()).expect("open");
+    let mut arriving = Arriving::begin(Arc::new(disk.clone()), member.shared()).expect("begin");
     arriving.write(&bytes[..bytes.len() / 2]).expect("write");
     disk.sync_names().expect("sync");
     let after = disk.after_power_cut(|_, at_risk| at_risk / 2);

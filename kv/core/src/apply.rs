@@ -58,6 +58,9 @@ impl Store {
             Some(op) => self.permit(&caller, &op).and_then(|()| self.apply_op(op, now)),
             None => Ok(Response::Internal),
         };
+        if result == Err(Refused::Unreadable) {
+            self.tear();
+        }
         Outcome { member: command.member, id: command.id, result }
     }
 
@@ -71,7 +74,7 @@ impl Store {
                 let mut write = Write::new(self);
                 let response = write.delete_range(&request);
                 write.finish();
-                Ok(Response::DeleteRange(response))
+                response.map(Response::DeleteRange)
             }
             Op::Txn(request) => self.txn(request).map(Response::Txn),
             Op::Compaction(request) => self.apply_compaction(&request).map(Response::Compaction),
@@ -147,7 +150,7 @@ impl Store {
 }
 
 /// Whether a command needs space, which the NOSPACE alarm refuses. Deletes, compaction and revoking give space back.
-fn takes_space(op: &Op) -> bool {
+pub fn takes_space(op: &Op) -> bool {
     match op {
         Op::Put(_) | Op::LeaseGrant(_) => true,
         Op::Txn(request) => txn_puts(request),

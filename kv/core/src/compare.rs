@@ -6,27 +6,45 @@ use hull_kv_proto::etcdserverpb::{
     compare::{CompareResult, CompareTarget, TargetUnion},
 };
 
-use crate::{keyrange::KeyRange, record::Record, store::Store};
+use crate::{
+    keyrange::KeyRange,
+    record::Record,
+    store::Store,
+    value::{Unreadable, Values},
+};
 
 impl Store {
     /// Whether every condition holds at the current revision.
-    pub(crate) fn holds(&self, conditions: &[Compare]) -> bool {
-        conditions.iter().all(|condition| self.condition_holds(condition))
+    ///
+    /// # Errors
+    /// A value that a condition is about cannot be read.
+    pub(crate) fn holds(&self, conditions: &[Compare]) -> Result<bool, Unreadable> {
+        for condition in conditions {
+            if !self.condition_holds(condition)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Every key of the condition's range must satisfy it. No key at all counts as one with version, revisions and
     /// lease 0, but never satisfies a condition on the value, since the API cannot tell a missing value from an empty one.
-    fn condition_holds(&self, condition: &Compare) -> bool {
+    fn condition_holds(&self, condition: &Compare) -> Result<bool, Unreadable> {
         let range = KeyRange::new(&condition.key, &condition.range_end);
         let mut found = self.index.range(&range, self.revision).filter_map(|(_, rev)| self.history.get(rev)).peekable();
         if found.peek().is_none() {
-            return condition.target() != CompareTarget::Value && satisfied(condition, None);
+            return Ok(condition.target() != CompareTarget::Value && satisfied(condition, None, &**self.values())?);
         }
-        found.all(|record| satisfied(condition, Some(record)))
+        for record in found {
+            if !satisfied(condition, Some(&record), &**self.values())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
-fn satisfied(condition: &Compare, record: Option<&Record>) -> bool {
+fn satisfied(condition: &Compare, record: Option<&Record>, values: &dyn Values) -> Result<bool, Unreadable> {
     let union = condition.target_union.as_ref();
     let number =
         |actual: fn(&Record) -> i64, expected: Option<i64>| record.map_or(0, actual).cmp(&expected.unwrap_or(0));
@@ -36,7 +54,10 @@ fn satisfied(condition: &Compare, record: Option<&Record>) -> bool {
                 Some(TargetUnion::Value(value)) => value,
                 _ => &[],
             };
-            record.map_or(&[][..], |r| &r.value).cmp(expected)
+            match record {
+                Some(record) => (*record.value.read(values)?).cmp(expected),
+                None => [][..].cmp(expected),
+            }
         }
         CompareTarget::Create => number(
             |r| r.create,
@@ -53,10 +74,10 @@ fn satisfied(condition: &Compare, record: Option<&Record>) -> bool {
             number(|r| r.lease, union.and_then(|u| if let TargetUnion::Lease(n) = u { Some(*n) } else { None }))
         }
     };
-    match condition.result() {
+    Ok(match condition.result() {
         CompareResult::Equal => ordering == Ordering::Equal,
         CompareResult::NotEqual => ordering != Ordering::Equal,
         CompareResult::Greater => ordering == Ordering::Greater,
         CompareResult::Less => ordering == Ordering::Less,
-    }
+    })
 }

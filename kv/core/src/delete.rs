@@ -2,32 +2,37 @@
 use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse};
 
 use crate::{
+    error::Refused,
     keyrange::KeyRange,
     put::{Write, header},
-    record::{Key, Record},
+    record::Key,
     store::Store,
 };
 
 impl Write<'_> {
     /// Deletes every key of the range.
-    pub(crate) fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+    ///
+    /// # Errors
+    /// A value to be answered cannot be read.
+    pub(crate) fn delete_range(&mut self, request: &DeleteRangeRequest) -> Result<DeleteRangeResponse, Refused> {
         let range = KeyRange::new(&request.key, &request.range_end);
         let at = self.read_revision();
         let found: Vec<_> = self.store.index.range(&range, at).map(|(key, rev)| (Key::clone(key), rev)).collect();
-        let prev_kvs = if request.prev_kv {
-            found.iter().filter_map(|(_, rev)| self.store.history.get(*rev)).map(Record::to_kv).collect()
-        } else {
-            Vec::new()
-        };
+        let mut prev_kvs = Vec::new();
+        if request.prev_kv {
+            for record in found.iter().filter_map(|(_, rev)| self.store.history.get(*rev)) {
+                prev_kvs.push(record.to_kv(&**self.store.values())?);
+            }
+        }
         for (key, rev) in &found {
             let lease = self.store.history.get(*rev).map_or(0, |record| record.lease);
             self.delete(key, lease);
         }
-        DeleteRangeResponse {
+        Ok(DeleteRangeResponse {
             header: Some(header(self.read_revision())),
             deleted: i64::try_from(found.len()).unwrap_or(i64::MAX),
             prev_kvs,
-        }
+        })
     }
 
     /// Deletes one key that exists.

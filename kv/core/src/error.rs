@@ -19,6 +19,8 @@ pub enum Code {
     OutOfRange,
     /// 14
     Unavailable,
+    /// 15
+    DataLoss,
     /// 16
     Unauthenticated,
 }
@@ -104,6 +106,8 @@ pub enum Refused {
     NotEnoughStarted,
     /// Members are unreachable, so the change could cost the majority.
     Unhealthy,
+    /// A value outside memory is damaged or cannot be read: the member stops.
+    Unreadable,
 }
 
 impl Refused {
@@ -145,6 +149,7 @@ impl Refused {
             Self::InvalidAuthToken => Code::Unauthenticated,
             Self::NoPasswordUser => Code::Unknown,
             Self::Unhealthy => Code::Unavailable,
+            Self::Unreadable => Code::DataLoss,
         }
     }
 
@@ -189,6 +194,8 @@ impl Refused {
             Self::LearnerNotReady => "etcdserver: can only promote a learner member which is in sync with leader",
             Self::NotEnoughStarted => "etcdserver: re-configuration failed due to not enough started members",
             Self::Unhealthy => "etcdserver: unhealthy cluster",
+            // etcd has no such refusal: it answers with whatever its database file holds.
+            Self::Unreadable => "etcdserver: a value on this member's disk is damaged; the member stops",
         }
     }
 }

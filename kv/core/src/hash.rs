@@ -7,6 +7,7 @@ use crate::{
     error::Refused,
     record::{Change, Record, Revision},
     store::Store,
+    value::{Unreadable, Values},
 };
 
 /// A checksum of the revisions.
@@ -27,7 +28,7 @@ impl Store {
     /// The checksum as of `revision`; 0: the current one.
     ///
     /// # Errors
-    /// The revision is compacted or in the future.
+    /// The revision is compacted or in the future; a value cannot be read.
     pub fn hash_kv(&self, revision: i64) -> Result<KeyHash, Refused> {
         if revision > 0 && revision <= self.compacted {
             return Err(Refused::Compacted);
@@ -36,6 +37,7 @@ impl Store {
             return Err(Refused::FutureRevision);
         }
         let at = if revision == 0 { self.revision } else { revision };
+        self.check_whole()?;
         let any_kept = self.index.keeps_any(at);
         let mut hash = crc32c::crc32c(BUCKET);
         let mut buffer = Vec::new();
@@ -54,7 +56,7 @@ impl Store {
                 continue;
             }
             buffer.clear();
-            etcd_pair(record, &mut buffer);
+            etcd_pair(&record, &**self.values(), &mut buffer)?;
             hash = crc32c::crc32c_append(hash, &buffer);
         }
         Ok(KeyHash { hash, revision: self.revision, compacted: self.compacted })
@@ -62,17 +64,18 @@ impl Store {
 }
 
 /// A revision as etcd stores it: the revision in 17 bytes (18 for a tombstone), then the encoded pair.
-fn etcd_pair(record: &Record, to: &mut Vec<u8>) {
+fn etcd_pair(record: &Record, values: &dyn Values, to: &mut Vec<u8>) -> Result<(), Unreadable> {
     to.extend_from_slice(&record.rev.main.to_be_bytes());
     to.push(b'_');
     to.extend_from_slice(&i64::from(record.rev.sub).to_be_bytes());
     let pair = match record.change {
-        Change::Put => record.to_kv(),
+        Change::Put => record.to_kv(values)?,
         Change::Tombstone => {
             to.push(b't');
-            KeyValue { key: record.to_kv().key, ..KeyValue::default() }
+            KeyValue { key: record.to_kv_without_value().key, ..KeyValue::default() }
         }
     };
     // A Vec grows as needed, so that encoding into it cannot fail.
     let _ = pair.encode(to);
+    Ok(())
 }

@@ -1,52 +1,125 @@
 //! Every revision that is still there, in order: chunks of records, appended at the end, thinned out by compaction.
+//! A chunk whose values lie outside memory is packed.
 use crate::{
     limits::HISTORY_CHUNK,
+    packed::Packed,
     record::{Record, Revision},
+    store::RECORD_OVERHEAD,
+    value::{Place, Value},
 };
+
+/// Some neighbours; never empty.
+#[derive(Debug)]
+enum Chunk {
+    Open(Vec<Record>),
+    Packed(Packed),
+}
+
+impl Chunk {
+    /// Packs records if they can be.
+    fn of(records: Vec<Record>) -> Self {
+        Packed::new(&records).map_or(Self::Open(records), Self::Packed)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Open(records) => records.len(),
+            Self::Packed(packed) => packed.len(),
+        }
+    }
+
+    fn first(&self) -> Revision {
+        match self {
+            Self::Open(records) => records[0].rev,
+            Self::Packed(packed) => packed.first(),
+        }
+    }
+
+    fn last(&self) -> Revision {
+        match self {
+            Self::Open(records) => records[records.len() - 1].rev,
+            Self::Packed(packed) => packed.last(),
+        }
+    }
+
+    fn get(&self, rev: Revision) -> Option<Record> {
+        match self {
+            Self::Open(records) => {
+                let at = records.binary_search_by_key(&rev, |record| record.rev).ok()?;
+                Some(records[at].clone())
+            }
+            Self::Packed(packed) => packed.get(rev),
+        }
+    }
+
+    fn since(&self, rev: Revision) -> impl Iterator<Item = Record> {
+        let (open, packed) = match self {
+            Self::Open(records) => {
+                let skip = records.partition_point(|record| record.rev < rev);
+                (Some(records[skip..].iter().cloned()), None)
+            }
+            Self::Packed(packed) => (None, Some(packed.since(rev))),
+        };
+        open.into_iter().flatten().chain(packed.into_iter().flatten())
+    }
+
+    fn into_records(self) -> Vec<Record> {
+        match self {
+            Self::Open(records) => records,
+            Self::Packed(packed) => packed.since(Revision::default()).collect(),
+        }
+    }
+}
 
 /// Records in the order of their revisions.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// No chunk is empty.
-    chunks: Vec<Vec<Record>>,
+    chunks: Vec<Chunk>,
     len: usize,
     bytes: u64,
+    appended: u64,
 }
 
 impl History {
     /// Appends the newest record.
     pub(crate) fn push(&mut self, record: Record) {
-        debug_assert!(self.last().is_none_or(|last| last.rev < record.rev), "revisions only grow");
+        debug_assert!(self.chunks.last().is_none_or(|last| last.last() < record.rev), "revisions only grow");
         self.len += 1;
         self.bytes += record.bytes();
+        self.appended += record.bytes() + RECORD_OVERHEAD;
         match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < HISTORY_CHUNK => chunk.push(record),
-            _ => self.chunks.push(vec![record]),
+            Some(Chunk::Open(records)) if records.len() < HISTORY_CHUNK => records.push(record),
+            _ => {
+                self.pack_last();
+                self.chunks.push(Chunk::Open(vec![record]));
+            }
         }
     }
 
-    fn last(&self) -> Option<&Record> {
-        self.chunks.last()?.last()
+    /// The last chunk is full: if all its values lie outside memory, which only a restore does, it is packed at once.
+    fn pack_last(&mut self) {
+        if let Some(Chunk::Open(records)) = self.chunks.last_mut()
+            && let Some(packed) = Packed::new(records)
+            && let Some(last) = self.chunks.last_mut()
+        {
+            *last = Chunk::Packed(packed);
+        }
     }
 
     /// The record of exactly this revision.
-    pub(crate) fn get(&self, rev: Revision) -> Option<&Record> {
-        let chunk = self.chunk_of(rev)?;
-        let records = &self.chunks[chunk];
-        let at = records.binary_search_by_key(&rev, |record| record.rev).ok()?;
-        Some(&records[at])
+    pub(crate) fn get(&self, rev: Revision) -> Option<Record> {
+        self.chunks[self.chunk_of(rev)?].get(rev)
     }
 
     /// The last chunk that starts at or before `rev`.
     fn chunk_of(&self, rev: Revision) -> Option<usize> {
-        self.chunks.partition_point(|chunk| chunk[0].rev <= rev).checked_sub(1)
+        self.chunks.partition_point(|chunk| chunk.first() <= rev).checked_sub(1)
     }
 
     /// Records from `rev` on, in order.
-    pub(crate) fn since(&self, rev: Revision) -> impl Iterator<Item = &Record> {
+    pub(crate) fn since(&self, rev: Revision) -> impl Iterator<Item = Record> {
         let first = self.chunk_of(rev).unwrap_or(0);
-        let skip = self.chunks.get(first).map_or(0, |chunk| chunk.partition_point(|record| record.rev < rev));
-        self.chunks.get(first..).unwrap_or_default().iter().flatten().skip(skip)
+        self.chunks.get(first..).unwrap_or_default().iter().flat_map(move |chunk| chunk.since(rev))
     }
 
     /// Number of records.
@@ -59,6 +132,18 @@ impl History {
         self.bytes
     }
 
+    /// Bytes of all keys and values that ever were, with what each record is charged for.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended
+    }
+
+    /// The chunk that holds the first record at or after `rev`.
+    fn chunk_from(&self, rev: Revision) -> Option<usize> {
+        let at = self.chunk_of(rev).unwrap_or(0);
+        let at = if self.chunks.get(at)?.last() < rev { at + 1 } else { at };
+        (at < self.chunks.len()).then_some(at)
+    }
+
     /// Drops what `keep` refuses from the chunk that holds the first record at or after `from`; answers the revision to
     /// go on from, or `None` after the last chunk that starts at or before `until`.
     pub(crate) fn thin_chunk(
@@ -67,38 +152,68 @@ impl History {
         until: Revision,
         mut keep: impl FnMut(&Record) -> bool,
     ) -> Option<Revision> {
-        let mut at = self.chunk_of(from).unwrap_or(0);
-        if self.chunks.get(at)?.last()?.rev < from {
-            at += 1;
+        let at = self.chunk_from(from).filter(|at| self.chunks[*at].first() <= until)?;
+        let last = self.chunks[at].last();
+        let chunk = &mut self.chunks[at];
+        let (before, mut gone) = (chunk.len(), 0);
+        let mut kept = Vec::new();
+        for record in chunk.since(Revision::default()) {
+            if keep(&record) {
+                kept.push(record);
+            } else {
+                gone += record.bytes();
+            }
         }
-        let chunk = self.chunks.get_mut(at)?;
-        if chunk[0].rev > until {
-            return None;
+        if kept.len() < before {
+            self.len -= before - kept.len();
+            self.bytes -= gone;
+            self.replace(at, kept);
         }
-        let last = chunk.last()?.rev;
-        let (before_len, mut gone) = (chunk.len(), 0);
-        chunk.retain(|record| {
-            let kept = keep(record);
-            gone += if kept { 0 } else { record.bytes() };
-            kept
-        });
-        self.len -= before_len - chunk.len();
-        self.bytes -= gone;
-        self.tidy(at);
-        Some(Revision { main: last.main, sub: last.sub + 1 })
+        Some(after(last))
     }
 
-    /// Removes the chunk if it is empty now, or joins it to its left neighbour if both fit into one.
-    fn tidy(&mut self, at: usize) {
-        if self.chunks[at].is_empty() {
-            self.chunks.remove(at);
-            return;
+    /// Gives the values up to revision `until` their places, in order, in the chunk that holds the first record at or
+    /// after `from`; answers the revision to go on from, or `None` after the last.
+    pub(crate) fn place_chunk(
+        &mut self,
+        from: Revision,
+        until: i64,
+        place: &mut dyn FnMut(u32) -> Place,
+    ) -> Option<Revision> {
+        let at = self.chunk_from(from).filter(|at| self.chunks[*at].first().main <= until)?;
+        let last = self.chunks[at].last();
+        let mut records = self.take(at);
+        for record in &mut records {
+            let length = u32::try_from(record.value.len()).unwrap_or(u32::MAX);
+            if length > 0 && record.rev >= from && record.rev.main <= until {
+                record.value = Value::Away(place(length));
+            }
         }
-        if at > 0 && self.chunks[at - 1].len() + self.chunks[at].len() <= HISTORY_CHUNK {
-            let right = self.chunks.remove(at);
-            self.chunks[at - 1].extend(right);
-        } else if self.chunks[at].len() * 2 < self.chunks[at].capacity() {
-            self.chunks[at].shrink_to_fit();
+        let still_grows = at + 1 == self.chunks.len() && records.len() < HISTORY_CHUNK;
+        self.chunks[at] = if still_grows { Chunk::Open(records) } else { Chunk::of(records) };
+        Some(after(last))
+    }
+
+    fn take(&mut self, at: usize) -> Vec<Record> {
+        std::mem::replace(&mut self.chunks[at], Chunk::Open(Vec::new())).into_records()
+    }
+
+    /// Puts what is left of a chunk in its place, or joins it to its left neighbour if both fit into one.
+    fn replace(&mut self, at: usize, kept: Vec<Record>) {
+        if kept.is_empty() {
+            self.chunks.remove(at);
+        } else if at > 0 && self.chunks[at - 1].len() + kept.len() <= HISTORY_CHUNK {
+            let mut joined = self.take(at - 1);
+            joined.extend(kept);
+            self.chunks.remove(at);
+            self.chunks[at - 1] = Chunk::of(joined);
+        } else {
+            self.chunks[at] = Chunk::of(kept);
         }
     }
+}
+
+/// The next revision that there could be.
+fn after(rev: Revision) -> Revision {
+    Revision { main: rev.main, sub: rev.sub + 1 }
 }

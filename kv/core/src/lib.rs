@@ -6,6 +6,7 @@
 //!
 //! Invariant: a revision never changes once it exists; compaction removes it whole.
 //! Invariant: the applied index moves together with the data it applied.
+//! Invariant: a value outside memory is its checked bytes or a refusal ([`Values`]), never anything else.
 #![forbid(unsafe_code)]
 
 mod alarm;
@@ -22,16 +23,18 @@ mod keyrange;
 mod lease;
 pub mod limits;
 mod member;
+mod packed;
 mod put;
 mod range;
 mod record;
 mod snapshot;
 mod store;
 mod txn;
+mod value;
 mod watch;
 
 pub use alarm::Alarms;
-pub use apply::{Outcome, Response};
+pub use apply::{Outcome, Response, takes_space};
 pub use auth::{Auth, Caller, Enforced, Proof, ROOT, TOKEN_TTL_MS, Tokens};
 pub use check::{check_delete, check_put, check_range, check_txn};
 pub use error::{Code, Refused};
@@ -40,6 +43,7 @@ pub use keyrange::KeyRange;
 pub use lease::{Instant, LeaseId, Lessor};
 pub use member::{Member, Members, Vote};
 pub use record::Revision;
-pub use snapshot::{Restore, RestoreError, SnapshotCursor};
+pub use snapshot::{Restore, RestoreError, SnapshotCursor, Unread};
 pub use store::{Applied, Scrub, Store, Usage};
+pub use value::{Place, Unreadable, Values};
 pub use watch::{Events, Filter, Previous, Pull, Rest, StreamId, WatchHub, WatchRefused, WatchSpec, Watcher};

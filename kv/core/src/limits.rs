@@ -13,6 +13,9 @@ pub const MAX_TXN_OPS: usize = 128;
 /// the list of chunks stays in cache (2,000 chunks for a million keys).
 pub const HISTORY_CHUNK: usize = 512;
 
+/// Records that are packed against each other: finding one costs as many steps, and each block costs 24 bytes.
+pub const PACKED_BLOCK: usize = 32;
+
 /// Bytes a snapshot part aims at: one read of it is cheap, and its checksum covers little.
 pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
 

@@ -5,6 +5,7 @@ use crate::{
     error::Refused,
     record::{Change, Key, Record, Revision},
     store::Store,
+    value::Value,
 };
 
 /// The changes of one log entry: all get the same revision, numbered within.
@@ -49,17 +50,18 @@ impl<'a> Write<'a> {
         if (request.ignore_value || request.ignore_lease) && previous.is_none() {
             return Err(Refused::KeyNotFound);
         }
-        let lease = match previous {
+        let lease = match &previous {
             Some(old) if request.ignore_lease => old.lease,
             _ => request.lease,
         };
-        let value = match previous {
+        let value = match &previous {
             Some(old) if request.ignore_value => old.value.clone(),
-            _ => Box::from(&*request.value),
+            _ => Value::Here(request.value),
         };
-        let (create, version) = previous.map_or((self.main(), 1), |old| (old.create, old.version + 1));
-        let old_lease = previous.map_or(0, |old| old.lease);
-        let prev_kv = previous.filter(|_| request.prev_kv).map(Record::to_kv);
+        let (create, version) = previous.as_ref().map_or((self.main(), 1), |old| (old.create, old.version + 1));
+        let old_lease = previous.as_ref().map_or(0, |old| old.lease);
+        let prev_kv = previous.filter(|_| request.prev_kv);
+        let prev_kv = prev_kv.map(|old| old.to_kv(&**self.store.values())).transpose()?;
         let rev = self.next_rev();
         let record = Record { rev, change: Change::Put, create, version, lease, key: Key::from([]), value };
         let key = self.store.append(&request.key, record);

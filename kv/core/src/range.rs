@@ -1,10 +1,7 @@
 //! Reading keys: which ones, as of which revision, in which order, how many.
-use hull_kv_proto::{
-    etcdserverpb::{
-        RangeRequest, RangeResponse,
-        range_request::{SortOrder, SortTarget},
-    },
-    mvccpb::KeyValue,
+use hull_kv_proto::etcdserverpb::{
+    RangeRequest, RangeResponse,
+    range_request::{SortOrder, SortTarget},
 };
 
 use crate::{
@@ -13,6 +10,7 @@ use crate::{
     put::header,
     record::{Record, Revision},
     store::Store,
+    value::Value,
 };
 
 impl Store {
@@ -26,6 +24,7 @@ impl Store {
 
     /// Checks a revision that a request names against what there is; 0 and below mean the current one.
     pub(crate) fn read_at(&self, asked: i64, current: i64) -> Result<i64, Refused> {
+        self.check_whole()?;
         if asked > current {
             return Err(Refused::FutureRevision);
         }
@@ -57,16 +56,24 @@ impl Store {
                 found.push(rev);
             }
         }
-        let mut records: Vec<&Record> =
+        let mut records: Vec<Record> =
             found.into_iter().filter_map(|rev| self.history.get(rev)).filter(|record| filters.pass(record)).collect();
+        if let Order::By(SortTarget::Value, _) = order {
+            for record in &mut records {
+                record.value = Value::Here(record.value.read(&**self.values())?);
+            }
+        }
         order.sort(&mut records);
         if limit > 0 && records.len() > limit {
             records.truncate(limit);
             response.more = true;
         }
         response.count = count(total);
-        let show: fn(&Record) -> KeyValue = if request.keys_only { Record::to_kv_without_value } else { Record::to_kv };
-        response.kvs = records.into_iter().map(show).collect();
+        response.kvs = if request.keys_only {
+            records.iter().map(Record::to_kv_without_value).collect()
+        } else {
+            records.iter().map(|record| record.to_kv(&**self.values())).collect::<Result<_, _>>()?
+        };
         Ok(response)
     }
 }
@@ -116,14 +123,15 @@ impl Order {
         }
     }
 
-    fn sort(&self, records: &mut [&Record]) {
+    fn sort(&self, records: &mut [Record]) {
         let Self::By(target, order) = self else { return };
-        let compare = |a: &&Record, b: &&Record| match target {
+        let compare = |a: &Record, b: &Record| match target {
             SortTarget::Key => a.key.cmp(&b.key),
             SortTarget::Version => a.version.cmp(&b.version),
             SortTarget::Create => a.create.cmp(&b.create),
             SortTarget::Mod => a.rev.main.cmp(&b.rev.main),
-            SortTarget::Value => a.value.cmp(&b.value),
+            // Read before.
+            SortTarget::Value => a.value.in_memory().cmp(b.value.in_memory()),
         };
         match order {
             SortOrder::Descend => records.sort_by(|a, b| compare(b, a)),

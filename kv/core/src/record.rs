@@ -4,6 +4,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hull_kv_proto::mvccpb::KeyValue;
 
+use crate::value::{Unreadable, Value, Values};
+
 /// Position of a change: the transaction's revision and the change's number within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision {
@@ -32,30 +34,27 @@ pub(crate) struct Record {
     pub(crate) version: i64,
     pub(crate) lease: i64,
     pub(crate) key: Key,
-    pub(crate) value: Box<[u8]>,
+    pub(crate) value: Value,
 }
 
 impl Record {
     /// As the API shows it. etcd shows a tombstone as its key and revision only.
-    pub(crate) fn to_kv(&self) -> KeyValue {
-        KeyValue {
-            key: Bytes::copy_from_slice(&self.key),
-            create_revision: self.create,
-            mod_revision: self.rev.main,
-            version: self.version,
-            value: Bytes::copy_from_slice(&self.value),
-            lease: self.lease,
-        }
+    pub(crate) fn to_kv(&self, values: &dyn Values) -> Result<KeyValue, Unreadable> {
+        Ok(self.to_kv_with(self.value.read(values)?))
     }
 
     /// Like [`Self::to_kv`] without the value.
     pub(crate) fn to_kv_without_value(&self) -> KeyValue {
+        self.to_kv_with(Bytes::new())
+    }
+
+    fn to_kv_with(&self, value: Bytes) -> KeyValue {
         KeyValue {
             key: Bytes::copy_from_slice(&self.key),
             create_revision: self.create,
             mod_revision: self.rev.main,
             version: self.version,
-            value: Bytes::new(),
+            value,
             lease: self.lease,
         }
     }

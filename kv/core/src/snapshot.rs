@@ -2,6 +2,9 @@
 //!
 //! A snapshot can be taken while entries are applied: revisions never change, so it takes those up to where it began
 //! and everything small (leases, alarms, members) at its very start. While it is taken, compaction must not be scrubbed.
+use std::sync::Arc;
+
+use bytes::Bytes;
 use hull_kv_proto::{
     hullpb::{LeaseRecord, RevisionRecord, SnapshotHead, SnapshotPart},
     mvccpb::KeyValue,
@@ -15,6 +18,7 @@ use crate::{
     member::{Member, Members, Vote},
     record::{Change, Key, Record, Revision},
     store::{Applied, Store},
+    value::{Place, Unreadable, Value, Values},
 };
 
 /// Leases in one part.
@@ -30,9 +34,50 @@ pub struct SnapshotCursor {
     applied: Applied,
 }
 
+/// A part whose values may still lie outside memory, so that they can be read without holding the store up.
+#[derive(Debug)]
+pub struct Unread {
+    /// Head, if it is the first part, and leases.
+    pub small: SnapshotPart,
+    records: Vec<Record>,
+    values: Arc<dyn Values>,
+}
+
+impl Unread {
+    /// Leaves out records, told by key and revision, that `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], Revision) -> bool) {
+        self.records.retain(|record| keep(&record.key, record.rev));
+    }
+
+    /// The part with all its values.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn read(self) -> Result<SnapshotPart, Unreadable> {
+        let mut part = self.small;
+        part.records.reserve_exact(self.records.len());
+        for record in &self.records {
+            part.records.push(to_wire(record, record.to_kv(&*self.values)?));
+        }
+        Ok(part)
+    }
+}
+
 impl SnapshotCursor {
     /// Begins a snapshot of the state as it is now.
-    pub fn new(store: &Store) -> Self {
+    ///
+    /// # Errors
+    /// A command had only a part of its effect.
+    pub fn new(store: &Store) -> Result<Self, Unreadable> {
+        Self::since(store, Revision::default())
+    }
+
+    /// Like [`Self::new`], with only those records that are not below a revision.
+    ///
+    /// # Errors
+    /// A command had only a part of its effect.
+    pub fn since(store: &Store, from: Revision) -> Result<Self, Unreadable> {
+        store.check_whole()?;
         let head = SnapshotHead {
             applied_index: store.applied.index,
             applied_term: store.applied.term,
@@ -52,13 +97,13 @@ impl SnapshotCursor {
             .iter()
             .map(|(id, ttl_seconds, remaining_seconds)| LeaseRecord { id, ttl_seconds, remaining_seconds })
             .collect();
-        Self {
+        Ok(Self {
             head: Some(head),
             leases: leases.into_iter(),
-            next: Revision::default(),
+            next: from,
             last: store.revision,
             applied: store.applied,
-        }
+        })
     }
 
     /// Where in the log the snapshot stands.
@@ -66,14 +111,20 @@ impl SnapshotCursor {
         self.applied
     }
 
+    /// The current revision when it began.
+    pub fn revision(&self) -> i64 {
+        self.last
+    }
+
     /// The next part; `None` after the last.
-    pub fn next_part(&mut self, store: &Store) -> Option<SnapshotPart> {
+    pub fn next_part(&mut self, store: &Store) -> Option<Unread> {
+        let small = |small| Unread { small, records: Vec::new(), values: Arc::clone(store.values()) };
         if let Some(head) = self.head.take() {
-            return Some(SnapshotPart { head: Some(head), ..SnapshotPart::default() });
+            return Some(small(SnapshotPart { head: Some(head), ..SnapshotPart::default() }));
         }
         let leases: Vec<_> = self.leases.by_ref().take(LEASES_A_PART).collect();
         if !leases.is_empty() {
-            return Some(SnapshotPart { leases, ..SnapshotPart::default() });
+            return Some(small(SnapshotPart { leases, ..SnapshotPart::default() }));
         }
         let mut records = Vec::new();
         let mut bytes = 0;
@@ -83,18 +134,20 @@ impl SnapshotCursor {
             }
             self.next = Revision { main: record.rev.main, sub: record.rev.sub + 1 };
             bytes += record.bytes() as usize;
-            records.push(to_wire(record));
+            records.push(record);
         }
-        (!records.is_empty()).then(|| SnapshotPart { records, ..SnapshotPart::default() })
+        let unread = Unread { small: SnapshotPart::default(), records, values: Arc::clone(store.values()) };
+        (!unread.records.is_empty()).then_some(unread)
     }
 }
 
-fn to_wire(record: &Record) -> RevisionRecord {
+fn to_wire(record: &Record, kv: KeyValue) -> RevisionRecord {
     RevisionRecord {
         main: record.rev.main,
         sub: i64::from(record.rev.sub),
         tombstone: record.change == Change::Tombstone,
-        kv: Some(record.to_kv()),
+        kv: Some(kv),
+        value_length: 0,
     }
 }
 
@@ -156,7 +209,18 @@ impl Restore {
         for lease in part.leases {
             self.store.lessor.restore(lease.id, lease.ttl_seconds, lease.remaining_seconds);
         }
-        part.records.into_iter().try_for_each(|record| self.record(record))
+        part.records.into_iter().try_for_each(|record| self.record(record, None))
+    }
+
+    /// Takes a record whose value lies at a place that the store's [`Values`] will know; `None`: it has none.
+    ///
+    /// # Errors
+    /// The record does not belong there; the restore is over then.
+    pub fn placed(&mut self, record: RevisionRecord, place: Option<Place>) -> Result<(), RestoreError> {
+        if self.expected.is_none() {
+            return Err(RestoreError::NoHead);
+        }
+        self.record(record, place)
     }
 
     fn head(&mut self, head: SnapshotHead) -> Result<(), RestoreError> {
@@ -177,7 +241,7 @@ impl Restore {
         Ok(())
     }
 
-    fn record(&mut self, wire: RevisionRecord) -> Result<(), RestoreError> {
+    fn record(&mut self, wire: RevisionRecord, place: Option<Place>) -> Result<(), RestoreError> {
         let sub = u32::try_from(wire.sub).map_err(|_| RestoreError::OutOfOrder)?;
         let rev = Revision { main: wire.main, sub };
         if rev <= self.last || rev.main > self.store.revision {
@@ -194,9 +258,11 @@ impl Restore {
             version,
             lease,
             key: Key::from([]),
-            value: Box::from(&*value),
+            value: place.map_or_else(|| Value::Here(Bytes::copy_from_slice(&value)), Value::Away),
         };
-        let previous = self.store.lookup(&key, rev.main).map_or(0, |old| old.lease);
+        // Without a lease nobody lets a key go.
+        let leases = self.store.lessor.iter().next().is_some();
+        let previous = leases.then(|| self.store.lookup(&key, rev.main)).flatten().map_or(0, |old| old.lease);
         let key = self.store.append(&key, record);
         if previous != 0 && previous != lease {
             self.store.lessor.detach(previous, &key);

@@ -1,4 +1,6 @@
 //! The state as a whole, and its upkeep: where it stands in the log, and compaction in small steps.
+use std::sync::Arc;
+
 use crate::{
     alarm::Alarms,
     auth::Auth,
@@ -8,6 +10,7 @@ use crate::{
     lease::Lessor,
     member::Members,
     record::{Change, Key, Record, Revision},
+    value::{Nowhere, Place, Unreadable, Value, Values},
     watch::WatchHub,
 };
 
@@ -40,8 +43,16 @@ pub struct Usage {
     pub bytes: u64,
 }
 
+/// Whether every command had its whole effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    /// A value that a command needed could not be read when some of its changes were made.
+    No,
+}
+
 /// Bytes that a revision takes besides key and value, for [`Usage::bytes`].
-const RECORD_OVERHEAD: u64 = 64;
+pub(crate) const RECORD_OVERHEAD: u64 = 64;
 
 /// The state machine.
 #[derive(Debug)]
@@ -57,6 +68,14 @@ pub struct Store {
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     pub(crate) hub: WatchHub,
+    values: Arc<dyn Values>,
+    whole: Whole,
+    /// What lies above this revision is in no file yet.
+    settled: i64,
+    /// [`History::appended`] when that was found.
+    appended_then: u64,
+    /// The first deletion that could go but is in no file yet.
+    owed: Option<Revision>,
     /// Where removing goes on; `None` when there is nothing to remove.
     scrub_from: Option<Revision>,
 }
@@ -82,6 +101,11 @@ impl Store {
             revision: 1,
             compacted: -1,
             hub: WatchHub::default(),
+            values: Arc::new(Nowhere),
+            whole: Whole::Yes,
+            settled: i64::MAX,
+            appended_then: 0,
+            owed: None,
             scrub_from: None,
         }
     }
@@ -173,6 +197,59 @@ impl Store {
         }
     }
 
+    /// Reads values that lie outside memory.
+    pub fn values(&self) -> &Arc<dyn Values> {
+        &self.values
+    }
+
+    /// Values outside memory are read by this from now on; it must know every place that the store has.
+    pub fn set_values(&mut self, values: Arc<dyn Values>) {
+        self.values = values;
+    }
+
+    /// Gives values their places outside memory: `place` is asked for each value that is not empty, in the order of
+    /// their revisions, from `from` up to transaction `until`. Does a bounded number; answers the revision to go on
+    /// from, `None` after the last. What [`crate::SnapshotCursor`] took comes in the same order.
+    pub fn place_values(
+        &mut self,
+        from: Revision,
+        until: i64,
+        place: &mut dyn FnMut(u32) -> Place,
+    ) -> Option<Revision> {
+        self.history.place_chunk(from, until, place)
+    }
+
+    /// Bytes of keys and values ever appended, with what each record is charged for.
+    pub fn appended(&self) -> u64 {
+        self.history.appended()
+    }
+
+    /// Bytes of what was appended and is in no file yet, with what compaction has removed since.
+    pub fn unsettled(&self) -> u64 {
+        self.history.appended().saturating_sub(self.appended_then)
+    }
+
+    /// Everything up to `revision` is in files now; [`Self::appended`] was `appended` then. Deletions above it outlast
+    /// their compaction until they are in a file, too: without them, a start from the files would find what they
+    /// deleted. A store that nobody told lets go of them at once.
+    pub fn set_settled(&mut self, revision: i64, appended: u64) {
+        (self.settled, self.appended_then) = (revision, appended);
+        if let Some(owed) = self.owed.take() {
+            self.scrub_from = Some(self.scrub_from.map_or(owed, |from| from.min(owed)));
+        }
+    }
+
+    /// A command had only a part of its effect: nothing may be read any more.
+    pub(crate) fn tear(&mut self) {
+        self.whole = Whole::No;
+    }
+
+    /// # Errors
+    /// A command had only a part of its effect.
+    pub(crate) fn check_whole(&self) -> Result<(), Unreadable> {
+        if self.whole == Whole::Yes { Ok(()) } else { Err(Unreadable) }
+    }
+
     /// An entry without a command (a new leader's first) or a configuration change took its place in the log.
     pub fn skip(&mut self, applied: Applied) {
         debug_assert!(applied.index == self.applied.index + 1, "entries come in order");
@@ -188,7 +265,7 @@ impl Store {
     }
 
     /// The record under which `key` exists at `at`.
-    pub(crate) fn lookup(&self, key: &[u8], at: i64) -> Option<&Record> {
+    pub(crate) fn lookup(&self, key: &[u8], at: i64) -> Option<Record> {
         self.history.get(self.index.get(key, at)?)
     }
 
@@ -209,14 +286,21 @@ impl Store {
     pub fn scrub(&mut self) -> Scrub {
         let Some(from) = self.scrub_from else { return Scrub::Done };
         let at = self.compacted;
-        let index = &mut self.index;
+        let (index, owed, settled) = (&mut self.index, &mut self.owed, self.settled);
         let until = Revision { main: at, sub: u32::MAX };
         self.scrub_from = self.history.thin_chunk(from, until, |record| {
             if record.rev.main > at {
                 return true;
             }
             index.compact_key(&record.key, at);
-            index.knows(&record.key, record.rev)
+            if index.knows(&record.key, record.rev) {
+                return true;
+            }
+            let owes = record.change == Change::Tombstone && record.rev.main > settled;
+            if owes {
+                *owed = Some(owed.map_or(record.rev, |first| first.min(record.rev)));
+            }
+            owes
         });
         if self.scrub_from.is_some() { Scrub::More } else { Scrub::Done }
     }
@@ -235,7 +319,7 @@ impl Store {
             version: 0,
             lease: 0,
             key: Key::from([]),
-            value: Box::default(),
+            value: Value::NONE,
         }
     }
 }

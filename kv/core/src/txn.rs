@@ -19,7 +19,7 @@ impl Store {
     /// # Errors
     /// A range in the branch that is taken names a compacted or future revision.
     pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Refused> {
-        let path = self.choose(request);
+        let path = self.choose(request)?;
         self.check_path(request, &path)?;
         self.read_branch(request, &mut path.iter(), Some(header(self.revision)))
     }
@@ -47,15 +47,15 @@ impl Store {
         Ok(TxnResponse { header, succeeded, responses })
     }
 
-    fn choose(&self, request: &TxnRequest) -> Path {
-        let succeeded = self.holds(&request.compare);
+    fn choose(&self, request: &TxnRequest) -> Result<Path, Refused> {
+        let succeeded = self.holds(&request.compare)?;
         let mut path = vec![succeeded];
         for op in branch(request, succeeded) {
             if let Some(Request::RequestTxn(nested)) = &op.request {
-                path.extend(self.choose(nested));
+                path.extend(self.choose(nested)?);
             }
         }
-        path
+        Ok(path)
     }
 
     /// Everything that can refuse, checked before anything is changed: all puts first, then all ranges, so that of two
@@ -84,7 +84,7 @@ impl Store {
 
     /// Does a transaction.
     pub(crate) fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, Refused> {
-        let path = self.choose(&request);
+        let path = self.choose(&request)?;
         self.check_path(&request, &path)?;
         let mut write = Write::new(self);
         let mut response = write.branch(request, &mut path.iter());
@@ -108,7 +108,7 @@ impl Write<'_> {
                 }
                 Some(Request::RequestPut(put)) => Some(Response::ResponsePut(self.put(put)?)),
                 Some(Request::RequestDeleteRange(delete)) => {
-                    Some(Response::ResponseDeleteRange(self.delete_range(&delete)))
+                    Some(Response::ResponseDeleteRange(self.delete_range(&delete)?))
                 }
                 Some(Request::RequestTxn(nested)) => Some(Response::ResponseTxn(self.branch(nested, path)?)),
                 None => None,

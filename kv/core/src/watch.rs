@@ -11,6 +11,7 @@ use crate::{
     keyrange::KeyRange,
     record::{Change, Record, Revision},
     store::Store,
+    value::Unreadable,
 };
 
 /// A watch stream's number, chosen by the caller.
@@ -84,6 +85,8 @@ pub enum Pull {
     Events(Events),
     /// The cursor's revision is gone; the watcher must end. Carries the compacted revision.
     Compacted(i64),
+    /// A value outside memory cannot be read: the member stops. The cursor is where it was.
+    Unreadable,
 }
 
 /// Events in order; those of one revision are never split over two reads.
@@ -222,6 +225,11 @@ impl Store {
         if watcher.next < self.compacted {
             return Pull::Compacted(self.compacted);
         }
+        self.pull_events(watcher, max_records, max_bytes).unwrap_or(Pull::Unreadable)
+    }
+
+    fn pull_events(&self, watcher: &mut Watcher, max_records: usize, max_bytes: usize) -> Result<Pull, Unreadable> {
+        self.check_whole()?;
         let mut events = Vec::new();
         let (mut looked, mut bytes) = (0, 0);
         let mut rest = Rest::None;
@@ -233,21 +241,21 @@ impl Store {
             }
             last = record.rev.main;
             looked += 1;
-            if watcher.range.contains(&record.key) && watcher.wants(record) {
+            if watcher.range.contains(&record.key) && watcher.wants(&record) {
                 bytes += record.bytes() as usize;
-                events.push(self.event(record, watcher.previous));
+                events.push(self.event(&record, watcher.previous)?);
             }
         }
         let revision = if rest == Rest::None { self.revision } else { last };
         watcher.next = revision + 1;
         if events.is_empty() && rest == Rest::None {
-            return Pull::Idle(revision);
+            return Ok(Pull::Idle(revision));
         }
-        Pull::Events(Events { events, revision, rest })
+        Ok(Pull::Events(Events { events, revision, rest }))
     }
 
     /// Changes from a watcher's cursor on: of its one key by the index, otherwise all.
-    fn changes_of<'a>(&'a self, watcher: &'a Watcher) -> Box<dyn Iterator<Item = &'a Record> + 'a> {
+    fn changes_of<'a>(&'a self, watcher: &'a Watcher) -> Box<dyn Iterator<Item = Record> + 'a> {
         match &watcher.range {
             KeyRange::Single(key) => Box::new(
                 self.index.steps_since(key, watcher.next).iter().filter_map(|step| self.history.get(step.rev())),
@@ -256,16 +264,17 @@ impl Store {
         }
     }
 
-    fn event(&self, record: &Record, previous: Previous) -> Event {
+    fn event(&self, record: &Record, previous: Previous) -> Result<Event, Unreadable> {
         let kind = match record.change {
             Change::Put => EventType::Put,
             Change::Tombstone => EventType::Delete,
         };
         let before = record.rev.main - 1;
         let prev_kv = (previous == Previous::Include && record.create != record.rev.main && before >= self.compacted)
-            .then(|| self.lookup(&record.key, before).map(Record::to_kv))
+            .then(|| self.lookup(&record.key, before))
             .flatten();
-        Event { r#type: kind.into(), kv: Some(record.to_kv()), prev_kv }
+        let prev_kv = prev_kv.map(|old| old.to_kv(&**self.values())).transpose()?;
+        Ok(Event { r#type: kind.into(), kv: Some(record.to_kv(&**self.values())?), prev_kv })
     }
 }
 

@@ -224,10 +224,10 @@ fn a_token_lapses_when_unused_and_is_void_when_its_user_goes() {
 fn a_snapshot_carries_users_roles_and_that_they_count() {
     let mut store = guarded();
     allow(&mut store, "r", Type::Read, "a", "b");
-    let mut cursor = SnapshotCursor::new(&store);
+    let mut cursor = SnapshotCursor::new(&store).expect("whole");
     let mut restore = Restore::default();
     while let Some(part) = cursor.next_part(&store) {
-        restore.part(part).expect("part");
+        restore.part(part.read().expect("in memory")).expect("part");
     }
     let copy = restore.finish().expect("whole");
     assert_eq!(copy.auth().to_wire(), store.auth().to_wire());

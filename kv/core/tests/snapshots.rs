@@ -14,8 +14,8 @@ fn restore(parts: Vec<SnapshotPart>) -> Result<Store, RestoreError> {
 }
 
 fn take(store: &Store) -> Vec<SnapshotPart> {
-    let mut cursor = SnapshotCursor::new(store);
-    std::iter::from_fn(|| cursor.next_part(store)).collect()
+    let mut cursor = SnapshotCursor::new(store).expect("whole");
+    std::iter::from_fn(|| cursor.next_part(store)).map(|part| part.read().expect("in memory")).collect()
 }
 
 fn filled() -> Store {
@@ -55,10 +55,10 @@ fn parts_are_small() {
 fn writes_during_a_snapshot_are_not_in_it() {
     let mut store = filled();
     let expected = store.hash_kv(0);
-    let mut cursor = SnapshotCursor::new(&store);
+    let mut cursor = SnapshotCursor::new(&store).expect("whole");
     let mut parts = Vec::new();
     while let Some(part) = cursor.next_part(&store) {
-        parts.push(part);
+        parts.push(part.read().expect("in memory"));
         put(&mut store, "k0001", "during");
         delete(&mut store, "k0001");
     }

@@ -7,7 +7,7 @@ use std::{
     },
 };
 
-use hull_kv::disk::{Append, Disk, Growth, MemoryDisk, Rest};
+use hull_kv::disk::{Append, Disk, Growth, MemoryDisk, ReadAt, Rest};
 
 /// No failure is planned.
 const NEVER: u64 = u64::MAX;
@@ -57,6 +57,10 @@ impl Disk for FailingDisk {
 
     fn reader(&self, name: &str) -> io::Result<Box<dyn io::Read + Send>> {
         self.memory.reader(name)
+    }
+
+    fn read_at(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.memory.read_at(name)
     }
 
     fn create(&self, name: &str, growth: Growth) -> io::Result<Box<dyn Append>> {

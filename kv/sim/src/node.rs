@@ -148,6 +148,7 @@ impl Life {
                         return Ok(events);
                     }
                 }
+                Pull::Unreadable => return Err("a value on the disk is damaged".into()),
                 // Compaction overtook it (by a snapshot): the watcher would be told so; it goes on from there.
                 Pull::Compacted(at) => {
                     self.watched = at - 1;

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use hull_kv::{
     driver::{Birth, Driver, Failed, Fate, Sent as SnapshotFate},
     peer::Word,
-    snapfile::{self, Arriving},
+    snapfile::{self, Arriving, Effort},
 };
 use hull_kv_core::{Caller, Instant, Response};
 use hull_kv_proto::{
@@ -359,7 +359,8 @@ impl World {
             return Ok(());
         };
         let disk: Arc<dyn hull_kv::disk::Disk> = Arc::new(node.disk.clone());
-        let arrived = Arriving::begin(disk)
+        let Some(shared) = node.life.as_ref().map(|life| Arc::clone(life.driver.shared())) else { return Ok(()) };
+        let arrived = Arriving::begin(disk, &shared)
             .and_then(|mut arriving| bytes.chunks(1000).try_for_each(|piece| arriving.write(piece)).map(|()| arriving))
             .map_err(|error| error.to_string())
             .and_then(|arriving| arriving.finish().map_err(|error| error.to_string()));
@@ -478,10 +479,11 @@ impl World {
 
     /// The member writes a snapshot of its own, as it does when its log has grown.
     fn write_snapshot(&mut self, id: u64) {
+        let effort = if self.rng.bool() { Effort::Usual } else { Effort::Shrink };
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(life) = &mut node.life else { return };
         life.driver.snapshot_begun();
-        match snapfile::write(&node.disk, life.driver.shared()) {
+        match snapfile::write(&node.disk, life.driver.shared(), effort) {
             Ok(written) => life.driver.snapshot_done(written),
             Err(_) => self.crash(id),
         }

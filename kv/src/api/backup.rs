@@ -31,6 +31,10 @@ pub(super) fn stream(shared: Arc<Shared>) -> Pin<Box<dyn Stream<Item = Result<Sn
             // The client may be gone, too.
             let _ = out.blocking_send(Err(Status::aborted(why)));
         }
+        Err(Stopped::Unreadable) => {
+            let why = hull_kv_core::Refused::Unreadable.message();
+            let _ = out.blocking_send(Err(Status::data_loss(why)));
+        }
     });
     Box::pin(Receiver(answers))
 }

@@ -13,6 +13,7 @@ pub(crate) fn refused(refused: Refused) -> Status {
         CoreCode::FailedPrecondition => Code::FailedPrecondition,
         CoreCode::OutOfRange => Code::OutOfRange,
         CoreCode::Unavailable => Code::Unavailable,
+        CoreCode::DataLoss => Code::DataLoss,
         CoreCode::Unknown => Code::Unknown,
         CoreCode::PermissionDenied => Code::PermissionDenied,
         CoreCode::Unauthenticated => Code::Unauthenticated,

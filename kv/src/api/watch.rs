@@ -277,6 +277,8 @@ impl WatchStream {
         match pull {
             Pull::Idle(_) => {}
             Pull::Events(events) => self.say_events(id, events),
+            // The member stops; its clients go on elsewhere.
+            Pull::Unreadable => {}
             Pull::Compacted(at) => {
                 self.wishes.remove(&id);
                 let revision = read(&self.api.shared.store).revision();

@@ -113,7 +113,7 @@ impl Watchers {
             Pull::Events(events) if events.rest == hull_kv_core::Rest::Some => {
                 self.pending.insert(id, events.revision + 1);
             }
-            Pull::Compacted(_) => {
+            Pull::Compacted(_) | Pull::Unreadable => {
                 self.remove(id);
             }
             Pull::Events(_) | Pull::Idle(_) => {
@@ -164,7 +164,7 @@ impl Api {
                 match pull {
                     Pull::Events(events) if !events.events.is_empty() => return Wait::Changed,
                     Pull::Compacted(at) => return Wait::Compacted(at),
-                    Pull::Events(_) | Pull::Idle(_) => {}
+                    Pull::Events(_) | Pull::Idle(_) | Pull::Unreadable => {}
                 }
             }
             notified.await;

@@ -5,8 +5,8 @@
 //! compaction waits meanwhile.
 use std::sync::Arc;
 
-use hull_kv_core::{Revision, SnapshotCursor};
-use hull_kv_proto::hullpb::{LeaseRecord, Member, RevisionRecord, SnapshotHead};
+use hull_kv_core::{SnapshotCursor, Unreadable};
+use hull_kv_proto::hullpb::{LeaseRecord, Member, SnapshotHead};
 use prost::Message as _;
 
 use super::{
@@ -36,6 +36,14 @@ pub enum Stopped {
     Gone,
     /// A snapshot from another member replaced the store meanwhile.
     Replaced,
+    /// A value on this member's disk is damaged; the member stops.
+    Unreadable,
+}
+
+impl From<Unreadable> for Stopped {
+    fn from(_: Unreadable) -> Self {
+        Self::Unreadable
+    }
 }
 
 /// Where the root is, and how many pages there are.
@@ -70,17 +78,17 @@ impl Database {
         let hold = shared.hold_for_reader();
         let (mut revisions, generation) = {
             let store = read(&shared.store);
-            (SnapshotCursor::new(&store), shared.generation())
+            (SnapshotCursor::new(&store)?, shared.generation())
         };
         let (mut head, mut leases) = (SnapshotHead::default(), Vec::new());
         // Head and leases are copies within the cursor, so that where they end is where revisions begin.
         let revisions = loop {
             let here = revisions.clone();
             let Some(part) = revisions.next_part(&read(&shared.store)) else { break here };
-            match part.head {
+            match part.small.head {
                 Some(found) => head = found,
-                None if part.leases.is_empty() => break here,
-                None => leases.extend(part.leases),
+                None if part.small.leases.is_empty() => break here,
+                None => leases.extend(part.small.leases),
             }
         };
         leases.sort_unstable_by_key(|lease| lease.id.to_be_bytes());
@@ -198,17 +206,12 @@ impl Database {
                     return Err(Stopped::Replaced);
                 }
                 revisions.next_part(&store).map(|mut part| {
-                    let outlives = |record: &RevisionRecord| {
-                        let revision = Revision { main: record.main, sub: record.sub as u32 };
-                        let key = record.kv.as_ref().map(|pair| &*pair.key).unwrap_or_default();
-                        store.outlives(key, revision, self.head.compacted)
-                    };
-                    part.records.retain(outlives);
+                    part.retain(|key, revision| store.outlives(key, revision, self.head.compacted));
                     part
                 })
             };
             let Some(part) = part else { return tree.finish(paper) };
-            for record in part.records {
+            for record in part.read()?.records {
                 let key = revision_key(record.main, record.sub, record.tombstone);
                 // etcd keeps of a deletion the key alone.
                 let mut pair = record.kv.unwrap_or_default();

@@ -5,13 +5,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Append, Disk, Growth, Rest};
+use super::{Append, Disk, Growth, ReadAt, Rest};
+use crate::lock::lock;
 
 /// A file: what is there now, and how much of it is on stable storage.
 #[derive(Debug, Clone, Default)]
 struct MemoryFile {
-    bytes: Vec<u8>,
+    bytes: Arc<Mutex<Vec<u8>>>,
     synced: usize,
+}
+
+impl MemoryFile {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        lock(&self.bytes)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +38,7 @@ pub struct MemoryDisk {
 
 impl MemoryDisk {
     fn files(&self) -> MutexGuard<'_, Files> {
-        self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.files)
     }
 
     /// What a power cut leaves: of every file its synced bytes and as many of the others as `kept` answers, given the
@@ -41,9 +48,11 @@ impl MemoryDisk {
         let files = self.files();
         let mut after = Files::default();
         for (name, file) in files.now.iter().filter(|(name, _)| files.synced_names.contains(name)) {
-            let at_risk = file.bytes.len() - file.synced;
+            let bytes = file.bytes();
+            let at_risk = bytes.len() - file.synced;
             let length = file.synced + kept(name, at_risk).min(at_risk);
-            after.now.insert(name.clone(), MemoryFile { bytes: file.bytes[..length].to_vec(), synced: length });
+            let bytes = Arc::new(Mutex::new(bytes[..length].to_vec()));
+            after.now.insert(name.clone(), MemoryFile { bytes, synced: length });
             after.synced_names.push(name.clone());
         }
         Self { files: Arc::new(Mutex::new(after)) }
@@ -52,8 +61,9 @@ impl MemoryDisk {
     /// Changes the bytes of a file behind everyone's back.
     pub fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         if let Some(file) = self.files().now.get_mut(name) {
-            change(&mut file.bytes);
-            file.synced = file.bytes.len();
+            change(&mut file.bytes());
+            let length = file.bytes().len();
+            file.synced = length;
         }
     }
 
@@ -78,11 +88,17 @@ impl Disk for MemoryDisk {
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.files().now.get(name).map(|file| file.bytes.clone()).ok_or_else(|| missing(name))
+        self.files().now.get(name).map(|file| file.bytes().clone()).ok_or_else(|| missing(name))
     }
 
     fn reader(&self, name: &str) -> io::Result<Box<dyn io::Read + Send>> {
         Ok(Box::new(io::Cursor::new(self.read(name)?)))
+    }
+
+    fn read_at(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        let files = self.files();
+        let file = files.now.get(name).ok_or_else(|| missing(name))?;
+        Ok(Box::new(MemoryRead(Arc::clone(&file.bytes))))
     }
 
     fn create(&self, name: &str, _growth: Growth) -> io::Result<Box<dyn Append>> {
@@ -111,7 +127,7 @@ impl Disk for MemoryDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut files = self.files();
         let gone = files.now.remove(name).ok_or_else(|| missing(name))?;
-        files.free = files.free.map(|free| free + gone.bytes.len() as u64);
+        files.free = files.free.map(|free| free + gone.bytes().len() as u64);
         Ok(())
     }
 
@@ -127,6 +143,22 @@ impl Disk for MemoryDisk {
 
     fn display(&self, name: &str) -> String {
         format!("memory:{name}")
+    }
+}
+
+#[derive(Debug)]
+struct MemoryRead(Arc<Mutex<Vec<u8>>>);
+
+impl ReadAt for MemoryRead {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let file = lock(&self.0);
+        let found = usize::try_from(offset).ok().and_then(|from| file.get(from..from.checked_add(bytes.len())?));
+        bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).len() as u64)
     }
 }
 
@@ -150,20 +182,24 @@ impl Append for MemoryAppend {
             files.free = files.free.map(|free| free - room as u64);
             room
         };
-        self.with(|file| file.bytes.extend_from_slice(&bytes[..room]))?;
+        self.with(|file| file.bytes().extend_from_slice(&bytes[..room]))?;
         if room < bytes.len() { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.disk.files().syncs += 1;
-        self.with(|file| file.synced = file.bytes.len())
+        self.with(|file| {
+            let length = file.bytes().len();
+            file.synced = length;
+        })
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.with(|file| {
-            file.bytes.truncate(length);
-            file.synced = file.bytes.len();
+            file.bytes().truncate(length);
+            let length = file.bytes().len();
+            file.synced = length;
         })
     }
 }

@@ -1,5 +1,5 @@
 //! What the log and the snapshots need of a file system, so that tests can put a faulty one in its place.
-use std::io;
+use std::{fmt::Debug, io};
 
 mod memory;
 mod real;
@@ -15,6 +15,8 @@ pub trait Disk: Send + Sync {
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// Opens a file for reading piece by piece.
     fn reader(&self, name: &str) -> io::Result<Box<dyn io::Read + Send>>;
+    /// Opens a file for reading here and there.
+    fn read_at(&self, name: &str) -> io::Result<Box<dyn ReadAt>>;
     /// Creates an empty file for appending; an older one of that name is gone.
     fn create(&self, name: &str, growth: Growth) -> io::Result<Box<dyn Append>>;
     /// Opens a log file for appending after its first `length` bytes.
@@ -50,6 +52,14 @@ pub enum Rest {
     Zeros,
     /// Something that must go.
     Cut,
+}
+
+/// A file that is read here and there. It stays what it is even when its name goes.
+pub trait ReadAt: Debug + Send + Sync {
+    /// Fills `bytes` from `offset` on; a file that ends before is [`io::ErrorKind::UnexpectedEof`].
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Its length (bytes).
+    fn length(&self) -> io::Result<u64>;
 }
 
 /// A file that grows at its end.

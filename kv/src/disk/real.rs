@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Append, Disk, Growth, Rest};
+use super::{Append, Disk, Growth, ReadAt, Rest};
 
 /// A folder; only its owner may look into it.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ impl Disk for RealDisk {
 
     fn reader(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::BufReader::with_capacity(READ_BUFFER, File::open(self.path(name))?)))
+    }
+
+    fn read_at(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(RealRead(File::open(self.path(name))?)))
     }
 
     fn create(&self, name: &str, growth: Growth) -> io::Result<Box<dyn Append>> {
@@ -115,6 +119,19 @@ fn reserve(table: &str, device: u64, uid: u32) -> Reserve {
         .filter(|line| line.split(' ').nth(2) == Some(&number))
         .any(|line| line.rsplit(' ').next().is_some_and(|options| options.split(',').any(|option| option == wanted)));
     if ours { Reserve::Ours } else { Reserve::Others }
+}
+
+#[derive(Debug)]
+struct RealRead(File);
+
+impl ReadAt for RealRead {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(bytes, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
 }
 
 /// Bytes read at once from a snapshot.

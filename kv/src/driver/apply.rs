@@ -1,5 +1,5 @@
 //! Applies committed entries in order, a bounded number under one hold of the store's lock, and answers who asked.
-use std::sync::atomic::Ordering;
+use std::{io, sync::atomic::Ordering};
 
 use hull_kv_core::{Applied, Instant, Outcome, Response, Store};
 use hull_kv_proto::hullpb::{Command, command::Op};
@@ -17,8 +17,11 @@ use crate::{
 
 impl Driver {
     /// Applies entries and answers those of them that were proposed here.
-    pub(super) fn apply(&mut self, committed: Vec<Entry>, now: Instant, outlet: &mut dyn Outlet) {
-        let Some((last, term)) = committed.last().map(|entry| (entry.index, entry.term)) else { return };
+    ///
+    /// # Errors
+    /// A value that an entry needs cannot be read: the member must stop, since it cannot be what the others are.
+    pub(super) fn apply(&mut self, committed: Vec<Entry>, now: Instant, outlet: &mut dyn Outlet) -> io::Result<()> {
+        let Some((last, term)) = committed.last().map(|entry| (entry.index, entry.term)) else { return Ok(()) };
         let count = committed.len() as u64;
         let mut entries = committed.into_iter().peekable();
         while entries.peek().is_some() {
@@ -29,6 +32,9 @@ impl Driver {
                     batch.into_iter().filter_map(|entry| apply_entry(&mut store, entry, now)).collect();
                 (outcomes, store.hub_mut().take_woken())
             };
+            if let Some(why) = self.shared.runs.damage() {
+                return Err(io::Error::other(why.to_owned()));
+            }
             self.answers.woken.extend(woken);
             for taken in outcomes {
                 if matches!(taken.outcome.result, Ok(Response::Members(_))) {
@@ -42,6 +48,7 @@ impl Driver {
         let metrics = &self.shared.metrics;
         metrics.applied.fetch_add(count, Ordering::Relaxed);
         metrics.committed.fetch_add(count, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Forgets entries that nobody needs any more.

@@ -10,7 +10,7 @@ use raft::{
 use super::{Driver, Outlet, outlet::SnapshotOut, ready::Ready};
 use crate::{
     lock::read,
-    snapfile::{self, Arrived, Encoder},
+    snapfile::{Arrived, Encoder},
     wal::Persisted,
 };
 
@@ -28,12 +28,12 @@ impl Driver {
     pub(super) fn send_snapshot(&mut self, message: Message, outlet: &mut dyn Outlet) {
         let wanted = message.get_snapshot().get_metadata();
         let wanted = Applied { index: wanted.index, term: wanted.term };
-        let encoder = Encoder::new(&self.shared);
-        if encoder.applied() == wanted {
-            outlet.send_snapshot(SnapshotOut { to: message.to, message, encoder });
-        } else {
+        match Encoder::new(&self.shared) {
+            Ok(encoder) if encoder.applied() == wanted => {
+                outlet.send_snapshot(SnapshotOut { to: message.to, message, encoder });
+            }
             // More was applied since raft asked; it asks again.
-            self.raft.report_snapshot(message.to, SnapshotStatus::Failure);
+            _ => self.raft.report_snapshot(message.to, SnapshotStatus::Failure),
         }
     }
 
@@ -51,14 +51,14 @@ impl Driver {
         let metadata = message.get_snapshot().get_metadata();
         let at = Applied { index: metadata.index, term: metadata.term };
         if arrived.store.applied() != at || arrived.store.cluster_id() != self.cluster_id() {
-            return snapfile::drop_arrived(&*self.disk);
+            return arrived.discard(&*self.disk);
         }
         self.step(message);
         let taken = self.raft.snap().is_some_and(|snapshot| snapshot.get_metadata().index == at.index);
         if taken {
             self.arrived = Some(arrived);
         } else {
-            snapfile::drop_arrived(&*self.disk);
+            arrived.discard(&*self.disk);
         }
     }
 
@@ -79,17 +79,17 @@ impl Driver {
         let Some(arrived) = arrived else {
             return Err(io::Error::other("raft took a snapshot that did not arrive; please report this"));
         };
-        let (store, written) = arrived.install(&*self.disk)?;
+        let installed = arrived.install(&*self.disk, &self.shared)?;
         let state = ready.hard_state().unwrap_or_else(|| self.raft.store().state()).clone();
         let mut proof = self.wal.restart(metadata.index + 1, &state)?;
         if !ready.entries().is_empty() {
             proof = self.wal.append(ready.entries(), Some(&state))?;
         }
-        self.snapshot_bytes = written.bytes;
+        self.snapshot_bytes = installed.written.bytes;
         self.since_snapshot = 0;
         let conf: ConfState = metadata.get_conf_state().clone();
         self.raft.mut_store().restart(metadata.index, metadata.term, conf);
-        self.shared.replace_store(store);
+        installed.take_over(&self.shared);
         self.forget_up_to(metadata.term);
         self.members_changed(outlet);
         Ok(proof)

@@ -110,6 +110,7 @@ pub struct Driver {
     catch_up_bytes: usize,
     since_snapshot: u64,
     snapshot_bytes: u64,
+    snapshots: upkeep::Snapshots,
 }
 
 impl std::fmt::Debug for Driver {
@@ -185,7 +186,7 @@ impl Driver {
             let proof = self.persist(&ready, outlet)?;
             let released = ready.persisted(&mut self.raft, proof);
             self.say(released.messages, outlet);
-            self.apply(released.committed, now, outlet);
+            self.apply(released.committed, now, outlet)?;
             self.quota.applied();
             self.raft.advance_apply();
             self.follow_role(now);
@@ -194,6 +195,9 @@ impl Driver {
         }
         self.answer_reads(now, outlet);
         self.deliver(outlet);
+        if let Some(why) = self.shared.runs.damage() {
+            return Err(io::Error::other(why.to_owned()));
+        }
         self.follow_moves();
         self.trim_log();
         self.publish();

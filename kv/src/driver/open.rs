@@ -9,14 +9,14 @@ use raft::{
 
 use super::{
     Answers, Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals,
-    quota::Quota, reads::Reads, space::Space,
+    quota::Quota, reads::Reads, space::Space, upkeep::Snapshots,
 };
 use crate::{
     disk::Disk,
     limits::{APPEND_BYTES, APPENDS_IN_FLIGHT},
     lock::read,
     shared::Shared,
-    snapfile::{self, SnapshotError},
+    snapfile::{self, Effort, Loaded, Runs, SnapshotError},
     wal::{self, Replay, Wal, WalError},
 };
 
@@ -97,7 +97,7 @@ impl Driver {
         let member = wal::owner(&*disk).map_err(OpenError::Wal)?.unwrap_or_else(|| start.birth.member());
         let snapshot = snapfile::load(&*disk).map_err(OpenError::Snapshot)?;
         let (shared, snapshot_bytes) = match snapshot {
-            Some((store, bytes)) => (Shared::new(member, store), bytes),
+            Some(Loaded { store, runs, bytes }) => (Arc::new(Shared::new(member, store, runs)), bytes),
             None => begin(&disk, &start.birth)?,
         };
         let (applied, removed) = {
@@ -116,7 +116,7 @@ impl Driver {
             raft,
             wal,
             disk,
-            shared: Arc::new(shared),
+            shared,
             proposals: Proposals::new(start.life),
             reads: Reads::default(),
             answers: Answers::default(),
@@ -132,6 +132,7 @@ impl Driver {
             catch_up_bytes: start.catch_up_bytes,
             since_snapshot,
             snapshot_bytes,
+            snapshots: Snapshots::default(),
         })
     }
 
@@ -145,13 +146,13 @@ impl Driver {
 }
 
 /// A member without data: what it begins with is its first snapshot.
-fn begin(disk: &Arc<dyn Disk>, birth: &Birth) -> Result<(Shared, u64), OpenError> {
+fn begin(disk: &Arc<dyn Disk>, birth: &Birth) -> Result<(Arc<Shared>, u64), OpenError> {
     let leftovers = disk.list().map_err(OpenError::Found)?;
     if let Some(name) = leftovers.iter().find(|name| name.starts_with("wal-")) {
         return Err(OpenError::Incomplete(format!("{} is there but no snapshot", disk.display(name))));
     }
-    let shared = Shared::new(birth.member(), birth.store());
-    let written = snapfile::write(&**disk, &shared).map_err(OpenError::Found)?;
+    let shared = Arc::new(Shared::new(birth.member(), birth.store(), Runs::default()));
+    let written = snapfile::write(&**disk, &shared, Effort::Usual).map_err(OpenError::Found)?;
     Ok((shared, written.bytes))
 }
 

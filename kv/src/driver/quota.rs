@@ -2,10 +2,9 @@
 //!
 //! As etcd's `quota-backend-bytes`: a command that would not fit is refused, the NOSPACE alarm goes up, reads, deletes and compactions
 //! go on; whoever has made room lowers the alarm (`etcdctl alarm disarm`).
+use hull_kv_core::takes_space;
 use hull_kv_proto::hullpb::command::Op;
 use prost::encoding::encoded_len_varint;
-
-use super::space::needs_room;
 
 /// Bytes of data that the store may hold, and what is on its way there.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ impl Quota {
 
     /// Whether a command must be refused when `used` bytes are in the store.
     pub(super) fn refuses(&mut self, op: &Op, used: u64) -> bool {
-        if self.limit == u64::MAX || !needs_room(op) {
+        if self.limit == u64::MAX || !takes_space(op) {
             return false;
         }
         let cost = cost(op);

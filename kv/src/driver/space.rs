@@ -1,10 +1,8 @@
 //! Room on the disk: refuses writes before it is gone, so that deletes and compactions still fit.
 use std::time::Duration;
 
-use hull_kv_proto::{
-    etcdserverpb::{RequestOp, request_op::Request},
-    hullpb::command::Op,
-};
+use hull_kv_core::takes_space;
+use hull_kv_proto::hullpb::command::Op;
 
 use crate::{
     disk::Disk,
@@ -61,7 +59,7 @@ impl Space {
 
     /// Whether a command must be refused for lack of room.
     pub(super) fn refuses(&mut self, op: &Op) -> bool {
-        self.room != Room::Enough && needs_room(op)
+        self.room != Room::Enough && takes_space(op)
     }
 
     /// So much was written; looks again from time to time.
@@ -129,22 +127,3 @@ impl Space {
 
 /// Even on the smallest disk this much is kept back (bytes): more than the reserve, so that puts never take that.
 const LOWEST: u64 = RESERVE_BYTES * 3 / 2;
-
-/// Whether a command takes room. Deletes, compactions and revoking give some back.
-pub(super) fn needs_room(op: &Op) -> bool {
-    match op {
-        Op::Put(_) | Op::LeaseGrant(_) => true,
-        Op::Txn(txn) => any_put(txn.success.iter().chain(&txn.failure)),
-        _ => false,
-    }
-}
-
-fn any_put<'a>(mut ops: impl Iterator<Item = &'a RequestOp>) -> bool {
-    ops.any(|op| match &op.request {
-        Some(Request::RequestPut(_)) => true,
-        Some(Request::RequestTxn(nested)) => {
-            nested.success.iter().chain(&nested.failure).any(|op| !matches!(op.request, Some(Request::RequestRange(_))))
-        }
-        _ => false,
-    })
-}

@@ -16,11 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{AnswerReply, Driver, Fate, MoveReply, Outlet, ReadReply, Reply, Sent};
 use crate::{
-    disk::Disk,
     limits::MAX_BATCH,
     peer::Word,
-    shared::Shared,
-    snapfile::{self, Arrived, Written},
+    snapfile::{self, Arrived, Effort, Written},
 };
 
 /// What the thread is told.
@@ -134,7 +132,7 @@ pub fn start(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Snapshot {
     Idle,
-    Writing,
+    Writing(Effort),
 }
 
 /// Whether the thread goes on.
@@ -223,7 +221,6 @@ impl Runner {
             Input::Snapshot(result) => self.snapshot_ended(result),
             Input::Shrink(reply) => {
                 self.shrinks.push(reply);
-                self.begin_snapshot();
             }
             Input::Alive(reply) => drop(reply.send(())),
             Input::Stop => return Next::Stop,
@@ -240,27 +237,29 @@ impl Runner {
     /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
     fn upkeep(&mut self) -> Scrub {
         if self.snapshot == Snapshot::Idle && self.driver.wants_snapshot() {
-            self.begin_snapshot();
+            self.begin_snapshot(Effort::Usual);
         }
-        if self.snapshot == Snapshot::Writing || self.driver.shared.is_read_for_others() {
+        if self.snapshot != Snapshot::Idle {
             return Scrub::Done;
         }
-        self.driver.scrub()
+        let scrub = if self.driver.shared.is_read_for_others() { Scrub::Done } else { self.driver.scrub() };
+        // What is to become small is rid of what compaction makes superfluous first.
+        if scrub == Scrub::Done && !self.shrinks.is_empty() {
+            self.begin_snapshot(Effort::Shrink);
+        }
+        scrub
     }
 
-    fn begin_snapshot(&mut self) {
-        if self.snapshot == Snapshot::Writing {
-            return;
-        }
+    fn begin_snapshot(&mut self, effort: Effort) {
         let (disk, shared) = (Arc::clone(&self.driver.disk), Arc::clone(&self.driver.shared));
         let inputs = self.inputs.clone();
         let work = move || {
-            let result = write_snapshot(&disk, &shared);
+            let result = snapfile::write(&*disk, &shared, effort);
             let _ = inputs.send(Input::Snapshot(result));
         };
         match Builder::new().name("snapshot".into()).spawn(work) {
             Ok(_) => {
-                self.snapshot = Snapshot::Writing;
+                self.snapshot = Snapshot::Writing(effort);
                 self.driver.snapshot_begun();
             }
             Err(error) => {
@@ -270,17 +269,18 @@ impl Runner {
     }
 
     fn snapshot_ended(&mut self, result: io::Result<Written>) {
-        self.snapshot = Snapshot::Idle;
+        let ended = std::mem::replace(&mut self.snapshot, Snapshot::Idle);
         match result {
             Ok(written) => self.driver.snapshot_done(written),
-            Err(error) => eprintln!("hull-kv: write a snapshot: {error}; the log keeps growing until one succeeds"),
+            Err(error) => {
+                eprintln!("hull-kv: write a snapshot: {error}; the log keeps growing until one succeeds");
+                self.driver.snapshot_failed();
+            }
         }
-        for reply in self.shrinks.drain(..) {
-            let _ = reply.send(());
+        if ended == Snapshot::Writing(Effort::Shrink) {
+            for reply in self.shrinks.drain(..) {
+                let _ = reply.send(());
+            }
         }
     }
-}
-
-fn write_snapshot(disk: &Arc<dyn Disk>, shared: &Shared) -> io::Result<Written> {
-    snapfile::write(&**disk, shared)
 }

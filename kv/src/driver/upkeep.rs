@@ -2,7 +2,19 @@
 use hull_kv_core::Scrub;
 
 use super::Driver;
-use crate::{limits::SNAPSHOT_AFTER_BYTES, lock::write, snapfile::Written};
+use crate::{
+    limits::{SNAPSHOT_AFTER_BYTES, SNAPSHOT_SHARE},
+    lock::{read, write},
+    snapfile::{self, Effort, Written},
+};
+
+/// What became of the last snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Snapshots {
+    #[default]
+    Succeed,
+    Fail,
+}
 
 impl Driver {
     /// Removes a little of what compaction made unreachable.
@@ -10,9 +22,22 @@ impl Driver {
         write(&self.shared.store).scrub()
     }
 
-    /// Whether the log has grown enough to be worth a snapshot: it costs as much as it saves.
+    /// Whether enough is new to be worth a snapshot, or enough of the old was compacted away.
     pub fn wants_snapshot(&self) -> bool {
-        self.since_snapshot > SNAPSHOT_AFTER_BYTES.max(self.snapshot_bytes)
+        let held = self.shared.runs.data_bytes();
+        let enough = SNAPSHOT_AFTER_BYTES.max(held / SNAPSHOT_SHARE);
+        if self.since_snapshot > enough {
+            return true;
+        }
+        // After one that failed only more log is a reason to try again.
+        if self.snapshots == Snapshots::Fail {
+            return false;
+        }
+        let (unsettled, live) = {
+            let store = read(&self.shared.store);
+            (store.unsettled(), store.usage().bytes.saturating_sub(store.unsettled()))
+        };
+        unsettled > enough || held.saturating_sub(live) > snapfile::garbage_allowed(Effort::Usual, live)
     }
 
     /// A snapshot has begun: what is written from now on counts towards the next.
@@ -20,8 +45,14 @@ impl Driver {
         self.since_snapshot = 0;
     }
 
+    /// A snapshot could not be written.
+    pub fn snapshot_failed(&mut self) {
+        self.snapshots = Snapshots::Fail;
+    }
+
     /// A snapshot is durable: log files that it covers go.
     pub fn snapshot_done(&mut self, written: Written) {
+        self.snapshots = Snapshots::Succeed;
         self.snapshot_bytes = written.bytes;
         if let Err(error) = self.wal.truncate_front(written.applied.index) {
             eprintln!("hull-kv: remove old log files: {error}; they stay until the next snapshot");

@@ -113,7 +113,8 @@ pub(super) async fn receive(server: &PeerListener, from: u64, mut link: Link) ->
 
 async fn take(server: &PeerListener, link: &mut Link) -> io::Result<crate::snapfile::Arrived> {
     let disk = std::sync::Arc::clone(&server.disk);
-    let mut arriving = blocking(move || Arriving::begin(disk)).await?;
+    let shared = std::sync::Arc::clone(&server.local.shared);
+    let mut arriving = blocking(move || Arriving::begin(disk, &shared)).await?;
     loop {
         let frame = timeout(PATIENCE, link.read()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         match frame {

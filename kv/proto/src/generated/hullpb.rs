@@ -241,6 +241,26 @@ pub struct RevisionRecord {
     pub tombstone: bool,
     #[prost(message, optional, tag = "4")]
     pub kv: ::core::option::Option<super::mvccpb::KeyValue>,
+    /// In a run's index: bytes of the value, which lies in the run's other file and is empty in `kv`.
+    #[prost(uint32, tag = "5")]
+    pub value_length: u32,
+}
+/// Two files of a member's own: values one after the other, and an index that says whose they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Run {
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Number of revision records.
+    #[prost(uint64, tag = "2")]
+    pub records: u64,
+    /// Bytes of the file of values, and of the index.
+    #[prost(uint64, tag = "3")]
+    pub values_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub index_bytes: u64,
+    /// Bytes of keys and values, with what each record is charged for its bookkeeping.
+    #[prost(uint64, tag = "5")]
+    pub data_bytes: u64,
 }
 /// One piece of a snapshot.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -251,6 +271,9 @@ pub struct SnapshotPart {
     pub leases: ::prost::alloc::vec::Vec<LeaseRecord>,
     #[prost(message, repeated, tag = "3")]
     pub records: ::prost::alloc::vec::Vec<RevisionRecord>,
+    /// On a member's own disk only: where the records are instead, in their order.
+    #[prost(message, repeated, tag = "4")]
+    pub runs: ::prost::alloc::vec::Vec<Run>,
 }
 /// First message on every connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
