@@ -1,0 +1,5 @@
+//! The shim, alone and under containerd.
+
+mod alone;
+mod common;
+mod containerd;
