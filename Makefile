@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long check bench bench-oci bench-kv sim clean
+.PHONY: help setup kernel programs image release run test test-long check bench bench-oci bench-shim bench-kv sim clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ sim: ## simulate clusters of the store under faults: make sim SECONDS=600
 
 bench-oci: ## measure hull-oci beside crun and runc (as root)
 	@containerd-shim/oci/bench.sh
+
+bench-shim: ## measure the shim beside containerd's own (as root)
+	@containerd-shim/shim/bench.sh
 
 clean: ## remove what was built here (the kernel cache stays)
 	@cargo clean --quiet && rm -rf $(OUT)

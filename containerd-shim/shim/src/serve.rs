@@ -14,7 +14,7 @@ use crate::arguments::Arguments;
 use crate::log::Log;
 use crate::publish::Publisher;
 use crate::shim::Shim;
-use crate::sys;
+use crate::sys::{self, memory::Text};
 
 /// The descriptor of the listening socket that `start` hands over.
 pub(crate) const LISTENER: i32 = 3;
@@ -51,7 +51,11 @@ pub(crate) fn serve(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { namespace, address, publisher, .. } = arguments;
     let publisher = Publisher::new(&namespace, &daemon, publisher, &address, log);
     let mut shim = Shim::new(namespace, publisher, log);
+    let text = Text::of_this_program();
     while !shim.is_over() {
+        if shim.has_rested() {
+            text.give_back();
+        }
         let ready = wait(&shim, &listener, &signals).map_err(failed("wait"))?;
         for source in ready {
             happen(&mut shim, source, &listener, &signals);

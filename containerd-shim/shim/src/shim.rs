@@ -173,6 +173,15 @@ pub(crate) enum JobKind {
     Update,
 }
 
+/// Whether memory may be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Something was done since it was.
+    Worked,
+    /// It was.
+    Rested,
+}
+
 /// The shim.
 pub(crate) struct Shim {
     pub(crate) namespace: String,
@@ -183,6 +192,7 @@ pub(crate) struct Shim {
     pub(crate) publisher: Publisher,
     /// When it ends at the latest.
     pub(crate) ending: Option<Instant>,
+    effort: Effort,
     next: u64,
 }
 
@@ -190,7 +200,7 @@ impl Shim {
     /// Without any container.
     pub(crate) fn new(namespace: String, publisher: Publisher, log: Log) -> Shim {
         let (containers, jobs, connections) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Shim { namespace, log, containers, jobs, connections, publisher, ending: None, next: 0 }
+        Shim { namespace, log, containers, jobs, connections, publisher, ending: None, effort: Effort::Worked, next: 0 }
     }
 
     fn number(&mut self) -> u64 {
@@ -352,6 +362,15 @@ impl Shim {
         self.ending.get_or_insert_with(|| Instant::now() + FAREWELL);
     }
 
+    /// Whether it has just come to rest: no work goes on and every event is told.
+    pub(crate) fn has_rested(&mut self) -> bool {
+        let rests = self.effort == Effort::Worked && self.jobs.is_empty() && self.publisher.is_idle();
+        if rests {
+            self.effort = Effort::Rested;
+        }
+        rests
+    }
+
     /// Whether it ends now.
     pub(crate) fn is_over(&self) -> bool {
         let taken = self.publisher.is_idle() && self.connections.values().all(|connection| !connection.is_full());
@@ -360,6 +379,7 @@ impl Shim {
 
     /// A connection has something to say, or takes more.
     pub(crate) fn serve(&mut self, number: u64) {
+        self.effort = Effort::Worked;
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let frames: io::Result<Vec<Frame>> = connection.flush().and_then(|()| connection.receive());
         let Ok(frames) = frames else {

@@ -1,4 +1,6 @@
-//! Descriptors by number: the one that `start` hands over, and those that a performer keeps.
+//! Descriptors by number: the one that `start` hands over, and those that a performer keeps. And memory.
+
+pub(crate) mod memory;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
