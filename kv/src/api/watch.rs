@@ -96,9 +96,9 @@ enum Progress {
 }
 
 /// The watches of one client.
-pub(crate) struct WatchStream {
+pub(crate) struct WatchStream<R> {
     api: Api,
-    requests: Streaming<WatchRequest>,
+    requests: R,
     asking: Asking,
     watchers: Watchers,
     wishes: HashMap<i64, Wishes>,
@@ -120,7 +120,7 @@ enum Asking {
 
 impl Api {
     /// The watches that a client's requests ask for.
-    pub(crate) fn watches(&self, requests: Streaming<WatchRequest>) -> WatchStream {
+    pub(crate) fn watches<R>(&self, requests: R) -> WatchStream<R> {
         WatchStream {
             api: self.clone(),
             requests,
@@ -134,7 +134,10 @@ impl Api {
     }
 }
 
-impl WatchStream {
+impl<R> WatchStream<R>
+where
+    R: Stream<Item = Result<WatchRequest, Status>> + Unpin,
+{
     /// The next answer; `None` once the client is gone. A client that only stops asking goes on listening.
     pub(crate) async fn next(&mut self) -> Option<WatchResponse> {
         loop {

@@ -33,7 +33,7 @@ pub(super) async fn serve(api: Api, request: Request<RecvStream>, respond: SendR
     let _ = if unary::is_common(&request) {
         common(api, request, respond).await
     } else if streaming::is_one(request.uri().path()) && unary::is_plain(&request) {
-        Box::pin(streaming::serve(api, request.map(Received::new), respond)).await
+        Box::pin(streaming::serve(api, request, respond)).await
     } else {
         any(api, request.map(Received::new), respond).await
     };
@@ -116,7 +116,7 @@ pub(super) async fn send_data(mut data: Bytes, to: &mut SendStream<Bytes>) -> Re
 
 /// What the client sends, its first piece perhaps looked at already.
 #[derive(Debug)]
-pub(super) struct Received {
+struct Received {
     first: Option<Bytes>,
     rest: RecvStream,
 }

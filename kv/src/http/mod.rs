@@ -6,6 +6,7 @@ mod gateway;
 mod grpc;
 mod info;
 mod listen;
+mod messages;
 mod plain;
 mod streaming;
 mod unary;

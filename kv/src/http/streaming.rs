@@ -1,16 +1,14 @@
 //! The calls whose clients stay, watches and keep-alives, without the layers between: one task each, and no queue.
 use bytes::Bytes;
-use h2::{SendStream, server::SendResponse};
+use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Request};
 use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
-use prost::Message;
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Status, Streaming, codec::Codec as _};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Status};
 
 use super::{
-    exchange::{Ended, Received, send_data, unless},
-    grpc::MAX_MESSAGE,
+    exchange::{Ended, send_data, unless},
+    messages::Messages,
     unary::{framed, head, well},
 };
 use crate::api::Api;
@@ -24,7 +22,11 @@ pub(super) fn is_one(path: &str) -> bool {
 }
 
 /// Answers until the client or the member ends the call.
-pub(super) async fn serve(api: Api, request: Request<Received>, mut respond: SendResponse<Bytes>) -> Result<(), Ended> {
+pub(super) async fn serve(
+    api: Api,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), Ended> {
     let api = api.for_client(request.headers());
     let path = request.uri().path();
     api.shared.metrics.call(path, Code::Ok);
@@ -33,21 +35,16 @@ pub(super) async fn serve(api: Api, request: Request<Received>, mut respond: Sen
     if watches { watch(&api, request.into_body(), to).await } else { keep_alive(&api, request.into_body(), to).await }
 }
 
-/// The messages of a client.
-fn messages<T: Message + Default + 'static>(body: Received) -> Streaming<T> {
-    Streaming::new_request(ProstCodec::<T, T>::default().decoder(), body, None, Some(MAX_MESSAGE))
-}
-
-async fn watch(api: &Api, body: Received, mut to: SendStream<Bytes>) -> Result<(), Ended> {
-    let mut watches = api.watches(messages::<WatchRequest>(body));
+async fn watch(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+    let mut watches = api.watches(Messages::<WatchRequest>::new(body));
     while let Some(response) = unless(|context| to.poll_reset(context), watches.next()).await? {
         send_data(framed(&response), &mut to).await?;
     }
     Ok(to.send_trailers(well())?)
 }
 
-async fn keep_alive(api: &Api, body: Received, mut to: SendStream<Bytes>) -> Result<(), Ended> {
-    let mut requests = messages::<LeaseKeepAliveRequest>(body);
+async fn keep_alive(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+    let mut requests = Messages::<LeaseKeepAliveRequest>::new(body);
     while let Some(request) = unless(|context| to.poll_reset(context), requests.next()).await? {
         let answer = match request {
             Ok(request) => unless(|context| to.poll_reset(context), api.keep_alive(request.id)).await?,

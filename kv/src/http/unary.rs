@@ -11,7 +11,7 @@ use super::exchange::Ended;
 use crate::api::Api;
 
 /// A gRPC message starts with a flag, 0 if it is not compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// A call of a method that is called often.
 #[derive(Debug)]
