@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long check bench bench-oci bench-shim bench-kv sim clean
+.PHONY: help setup kernel programs image release run test test-long test-nginx check bench bench-oci bench-shim bench-kv sim clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test: image ## build and run every test
 
 test-long: image ## kill machines at sixty moments of stage, swap and trial
 	@HULL_LONG=1 HULL_OUT=$(abspath $(OUT)) cargo test --locked -p hull-qemu-tests --test update -- --nocapture killed_at
+
+test-nginx: image ## build an image of Debian's nginx (as root), and serve from a node with it
+	@mkdir -p $(OUT)/nginx && { [ -e $(OUT)/nginx/nginx.tar ] || examples/nginx/build.sh $(OUT)/nginx/nginx.tar; }
+	@HULL_OUT=$(abspath $(OUT)) cargo test --locked -p hull-qemu-tests --test nginx -- --nocapture
 
 check: setup ## formatting, lints, tidiness, kernel options
 	@qemu-tests/check.sh

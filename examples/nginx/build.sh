@@ -27,6 +27,6 @@ unshare --mount bash -euo pipefail -c '
     buildah config --entrypoint "[\"/usr/sbin/nginx\",\"-g\",\"daemon off;\"]" --stop-signal SIGQUIT --port 80/tcp \
         --workingdir / "$container"
     rm -f "$archive"
-    buildah commit --quiet "$container" "oci-archive:$archive:nginx" >/dev/null
+    buildah commit --quiet --disable-compression=false "$container" "oci-archive:$archive:nginx" >/dev/null
 '
 echo "nginx: $archive, $(stat -c %s "$archive") bytes"

@@ -160,6 +160,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
     }
     groups.limit(&plan.settings)?;
     groups.limit_devices(&plan.device_rules)?;
+    groups.delegate(plan)?;
     let (mine, theirs) = exchange::pair().map_err(failed("make a pair of sockets"))?;
     let ground = Ground {
         connection: theirs,

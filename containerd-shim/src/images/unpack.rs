@@ -83,12 +83,21 @@ fn unpack(packed: &Path, layer: &Layer, diff_id: &Digest, work: &Path) -> Result
     fs::create_dir(work).map_err(|error| failed("create", work, &error))?;
     let tree = Tree::open(work).map_err(|error| failed("open", work, &error))?;
     let limit = LAYER_MAX.min(tree.free_bytes().map_err(problem)? / LEFT_FREE * (LEFT_FREE - 1));
-    let mut file = Hashing::new(File::open(packed).map_err(problem)?);
+    let file = File::open(packed).map_err(problem)?;
+    if layer.packing == Packing::Plain {
+        // Packed and unpacked bytes are the same: they are hashed once. Headers are read in small pieces, so through a buffer.
+        let inner = BufReader::with_capacity(64 << 10, file);
+        let mut unpacked = Hashing::new(Bounded { inner, left: limit });
+        tree.fill(&mut tar::Archive::new(&mut unpacked)).map_err(problem)?;
+        let found = unpacked.finish().map_err(problem)?;
+        check(packed, &layer.digest, found.clone())?;
+        return check(packed, diff_id, found);
+    }
+    let mut file = Hashing::new(file);
     let found = {
         let reader = BufReader::with_capacity(64 << 10, &mut file);
         let plain: Box<dyn Read + '_> = match layer.packing {
-            Packing::Plain => Box::new(reader),
-            Packing::Gzip => Box::new(MultiGzDecoder::new(reader)),
+            Packing::Plain | Packing::Gzip => Box::new(MultiGzDecoder::new(reader)),
             Packing::Zstd => Box::new(
                 ruzstd::decoding::StreamingDecoder::new(reader).map_err(|error| problem(io::Error::other(error)))?,
             ),

@@ -4,11 +4,14 @@
 //! `hull-bench-probe [PROGRAM [ARGUMENT...]]`: what to do comes from `bench.mode=` on the kernel's command line, and the
 //! program, when given, is how this system is switched off.
 //!
+//! Where the example shows the store's value, it also declares a few containers and says how long they took to run.
+//!
 //! With `bench.profile=1` it also says what each cgroup's processes have used of the processor, and repeats the kernel's log.
 //!
 //! Output, one `hull-bench NAME VALUE` a line: moments as ticks of the time-stamp counter, sizes in KiB. The same program does
 //! the same in every system that is compared, and prints only when everything has been measured.
 
+mod container;
 mod http;
 mod kernel;
 mod profile;
@@ -77,6 +80,10 @@ fn mode() -> Result<Mode, String> {
 fn main() -> ExitCode {
     let begun = tsc::now();
     let off: Vec<String> = std::env::args().skip(1).collect();
+    if off.first().is_some_and(|word| word == container::NOW) {
+        println!("{begun}");
+        return ExitCode::SUCCESS;
+    }
     let Ok(mut port) = OpenOptions::new().write(true).open("/dev/ttyS0") else { return ExitCode::FAILURE };
     match mode().and_then(|mode| measure(&mode, &mut port, begun, &off)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,6 +132,10 @@ fn measure(mode: &Mode, port: &mut File, begun: u64, off: &[String]) -> Result<(
     }
     if kernel::option("bench.profile").is_some() {
         profile::say(|name, value| say(port, name, value));
+    }
+    if value.is_some() {
+        say(port, "bare-start", container::bare()?);
+        say(port, "container-start", container::declared()?);
     }
     match mode {
         Mode::Boot | Mode::Value | Mode::Trial => say(port, "end", "measured"),

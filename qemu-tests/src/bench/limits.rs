@@ -36,4 +36,6 @@ pub(super) mod target {
     pub(crate) const PID_1: u64 = 1024;
     pub(crate) const STORE: u64 = 150_000_000;
     pub(crate) const EXAMPLE: u64 = 250_000_000;
+    /// From a container's declaration to its program, beyond what a bare clone and exec takes.
+    pub(crate) const CONTAINER: u64 = 20_000_000;
 }

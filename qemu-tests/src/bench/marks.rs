@@ -27,6 +27,10 @@ pub(super) struct Start {
     pub(super) example: Option<u64>,
     /// The example showed what the store holds.
     pub(super) value: Option<u64>,
+    /// From before a bare process was asked for until it ran, nanoseconds.
+    pub(super) bare: Option<u64>,
+    /// From before a container's declaration was sent until its program was executed, nanoseconds.
+    pub(super) declared: Option<u64>,
     /// Resident memory of PID 1 with everything running, KiB.
     pub(super) pid_1_resident: Option<u64>,
     /// The part of it that no other process can share, KiB.
@@ -91,6 +95,8 @@ fn start(values: &BTreeMap<&str, &str>) -> Result<Start, Missing> {
         store: number(values, "store")?,
         example: optional("example"),
         value: optional("value"),
+        bare: optional("bare-start"),
+        declared: optional("container-start"),
         pid_1_resident: optional("pid1-resident"),
         pid_1_anonymous: optional("pid1-anonymous"),
         available: optional("memory-available"),

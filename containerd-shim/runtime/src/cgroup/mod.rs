@@ -5,6 +5,7 @@
 //! version 1  one folder in each mounted hierarchy; what is written goes to the one whose controller it is of
 //! ```
 
+mod delegate;
 mod hierarchy;
 mod stats;
 
