@@ -3,6 +3,8 @@ use std::{fmt, time::Duration};
 
 use hull_kv_core::{Auth, Caller, Instant, Refused};
 
+use crate::jwt::Jwt;
+
 /// Letters in the random part of a simple token: 16 of 52 letters are 91 bits. etcd's length and letters.
 const SECRET_LETTERS: usize = 16;
 
@@ -23,6 +25,8 @@ pub struct Logins {
 pub enum TokenKind {
     /// A random word that every member learns of.
     Simple,
+    /// A JSON Web Token.
+    Jwt(Jwt),
 }
 
 /// Something that the machine, not the client, is to blame for.
@@ -47,6 +51,11 @@ impl Logins {
             TokenKind::Simple => {
                 let user = auth.tokens().user_of(token, now).ok_or(Refused::InvalidAuthToken)?;
                 Ok(Caller::User { name: user.to_owned(), revision: auth.revision() })
+            }
+            TokenKind::Jwt(jwt) => {
+                let (name, revision) = jwt.user_of(token).ok_or(Refused::InvalidAuthToken)?;
+                // 0 stands for no user at all.
+                Ok(Caller::User { name, revision: revision.max(1) })
             }
         }
     }

@@ -1,14 +1,19 @@
 //! Flags and environment, under etcd's names wherever etcd has the setting.
 mod cluster;
+mod connections;
 mod history;
 mod passed_over;
 mod security;
+mod tokens;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 pub use cluster::{Cluster, State};
+pub use connections::Connections;
 use passed_over::Follows;
+use security::Hosts;
 pub use security::Security;
+pub use tokens::Tokens;
 
 use hull_kv_core::limits::MAX_TXN_OPS;
 
@@ -35,6 +40,8 @@ pub struct Config {
     pub security: Security,
     /// Flags of etcd that were given and have no meaning here.
     pub passed_over: Vec<String>,
+    /// What holds for every client.
+    pub connections: Connections,
     /// `--max-txn-ops`
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`
@@ -43,6 +50,8 @@ pub struct Config {
     pub retention: Retention,
     /// `--bcrypt-cost`
     pub bcrypt_cost: u32,
+    /// `--auth-token`
+    pub tokens: Tokens,
     /// `--auth-token-ttl`, in milliseconds
     pub token_ttl_ms: u64,
 }
@@ -132,7 +141,9 @@ const SETTINGS: &[Setting] = &[
 
 /// Every setting.
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(cluster::SETTINGS).chain(security::SETTINGS).chain(history::SETTINGS)
+    let tables =
+        [SETTINGS, cluster::SETTINGS, connections::SETTINGS, security::SETTINGS, history::SETTINGS, tokens::SETTINGS];
+    tables.into_iter().flatten()
 }
 
 impl Config {
@@ -144,6 +155,7 @@ impl Config {
         args: impl IntoIterator<Item = std::ffi::OsString>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Asked, ConfigError> {
+        passed_over::judge_variables(&variable)?;
         let mut values: Vec<Option<String>> = settings().map(|setting| variable(setting.variable)).collect();
         let mut parser = lexopt::Parser::from_args(args);
         let mut verbs: Vec<std::ffi::OsString> = Vec::new();
@@ -158,20 +170,12 @@ impl Config {
                         crate::api::SERVER_VERSION
                     )));
                 }
-                lexopt::Arg::Long(flag) if passed_over::follows(flag).is_some() => {
-                    let flag = flag.to_owned();
-                    if passed_over::follows(&flag) == Some(Follows::Value) {
-                        parser.value().map_err(|error| ConfigError(error.to_string()))?;
-                    } else {
-                        let _ = parser.optional_value();
-                    }
-                    passed.push(flag);
-                }
                 lexopt::Arg::Long(flag) => {
-                    let at = settings().position(|setting| setting.flag == flag);
-                    let at = at.ok_or_else(|| ConfigError(format!("unknown flag --{flag}")))?;
-                    let flag_name = settings().nth(at).map_or("", |setting| setting.flag);
-                    values[at] = Some(value_of(&mut parser, flag_name)?);
+                    let flag = flag.to_owned();
+                    match settings().position(|setting| setting.flag == flag) {
+                        Some(at) => values[at] = Some(value_of(&mut parser, &flag)?),
+                        None => passed.push(pass_over(&mut parser, flag)?),
+                    }
                 }
                 lexopt::Arg::Value(verb) => verbs.push(verb),
                 other => return Err(ConfigError(other.unexpected().to_string())),
@@ -206,14 +210,17 @@ impl Config {
         }
         let ops = get("max-txn-ops");
         let cluster = Cluster::from_values(&name, &get)?;
+        let advertise_hosts = Hosts::of(&advertise, &cluster.peer_urls);
         Ok(Self {
             name,
-            data_dir: data_dir.into(),
+            data_dir: data_dir.clone().into(),
             listen,
             advertise_client_urls: advertise,
             cluster,
             passed_over: Vec::new(),
-            security: Security::from_values(&get)?,
+            connections: Connections::from_values(&get)?,
+            security: Security::from_values(&get, std::path::Path::new(&data_dir), &advertise_hosts)?,
+            tokens: tokens::tokens(&get("auth-token"))?,
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
             })?,
@@ -223,6 +230,18 @@ impl Config {
             token_ttl_ms: number(&get, "auth-token-ttl", 1..=u64::from(u32::MAX))? * 1000,
         })
     }
+}
+
+/// A flag of etcd that this store has no use for; answers its name.
+fn pass_over(parser: &mut lexopt::Parser, flag: String) -> Result<String, ConfigError> {
+    let follows = passed_over::follows(&flag).ok_or_else(|| ConfigError(format!("unknown flag --{flag}")))?;
+    let value = match (follows, parser.optional_value()) {
+        (_, Some(value)) => value,
+        (Follows::Value, None) => parser.value().map_err(|error| ConfigError(error.to_string()))?,
+        (Follows::Perhaps, None) => "true".into(),
+    };
+    passed_over::judge(&flag, &value.to_string_lossy())?;
+    Ok(flag)
 }
 
 /// The value behind a flag; a switch may stand alone.

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod driver;
 pub mod http;
 pub mod import;
+pub mod jwt;
 pub mod limits;
 mod lock;
 pub mod metrics;

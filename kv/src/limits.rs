@@ -33,6 +33,10 @@ pub const LEASES_A_ROUND: usize = 1000;
 /// A request larger than this (bytes) is refused. etcd's `--max-request-bytes`.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
 
+/// What `--max-request-bytes` may say at most: one entry must fit into a message between members with room to spare, and
+/// everybody waits while it is written. etcd recommends no more.
+pub const MOST_REQUEST_BYTES: usize = 10 * 1024 * 1024;
+
 /// What a gRPC message may hold beyond [`MAX_REQUEST_BYTES`]. etcd's `grpcOverheadBytes`.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 

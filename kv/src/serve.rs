@@ -14,16 +14,17 @@ use tokio::{
 };
 
 use crate::{
-    api::Api,
+    api::{Api, Bounds},
     auth::{Logins, TokenKind},
     compactor::Compactor,
-    config::{Cluster, Config, ConfigError},
+    config::{Cluster, Config, ConfigError, Tokens},
     disk::{Disk, RealDisk},
     driver::{
         Driver, Identity, OpenError, REMOVED, Start,
         thread::{self, Ended, Input, Inputs},
     },
-    http::{Address, ListenError, Listener, Passed, bind_tcp},
+    http::{Address, Face, ListenError, Listener, Passed, bind_tcp},
+    jwt::{Jwt, JwtError},
     limits::CATCH_UP_BYTES,
     lock::{read, write},
     peer::{Dialer, Incoming, Local, Network, PeerListener},
@@ -40,12 +41,12 @@ pub enum ServeError {
     Listen(ListenError),
     /// Certificates.
     Tls(TlsError),
+    /// Keys of login tokens.
+    Jwt(JwtError),
     /// An address that is none.
     Address(ConfigError),
     /// The member cannot become one of its cluster.
     Join(String),
-    /// The cluster removed this member.
-    Removed,
     /// The disk lost what this member had acknowledged.
     Forgetful,
     /// The disk refused while running, or something at the start did.
@@ -64,8 +65,8 @@ impl fmt::Display for ServeError {
             Self::Listen(error) => error.fmt(f),
             Self::Address(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
+            Self::Jwt(error) => error.fmt(f),
             Self::Join(why) => f.write_str(why),
-            Self::Removed => f.write_str(REMOVED),
             Self::Forgetful => f.write_str(
                 "the leader knows of writes that this member acknowledged and does not have: its disk was lost or set \
                  back. The member stops rather than undo them; remove it (etcdctl member remove), remove its data \
@@ -96,6 +97,7 @@ const COMPANY_PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// What kept it from starting, or made it stop.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
+    refuse_etcds_data(config)?;
     let disk = RealDisk::open(&config.data_dir).map_err(io_error("open the data folder"))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
@@ -115,6 +117,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     };
     let client_tls = load(&config.security.clients, &["h2", "http/1.1"])?;
     let dialer = Dialer { tls: load(&config.security.peers, &[])? };
+    let logins = logins(config)?;
     let birth = join::birth(config, &*disk, &dialer).await?;
     let start = Start {
         identity: Identity { name: config.name.clone(), client_urls: config.advertise_client_urls.clone() },
@@ -124,7 +127,8 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         catch_up_bytes: CATCH_UP_BYTES,
         quota_bytes: config.quota.bytes(total_memory()),
     };
-    let driver = Driver::open(Arc::clone(&disk), start).map_err(ServeError::Open)?;
+    let mut driver = Driver::open(Arc::clone(&disk), start).map_err(ServeError::Open)?;
+    driver.limit_requests(config.connections.max_request_bytes);
     if driver.cut_bytes() > 0 {
         eprintln!(
             "hull-kv: cut {} bytes of an unfinished write off the log; nothing acknowledged was in them",
@@ -132,7 +136,6 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         );
     }
     let shared = Arc::clone(driver.shared());
-    let logins = Logins { bcrypt_cost: config.bcrypt_cost, tokens: TokenKind::Simple };
     write(&shared.store).set_token_ttl(config.token_ttl_ms);
     let inputs = Inputs::default();
     let local =
@@ -143,17 +146,24 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         PeerDoor { server: Arc::new(PeerListener::new(local, disk, incoming)), has_company: network.has_company() };
     door.open(config, &driver).await?;
     let mut passed = Passed::from_environment();
-    let bind = |address| Listener::bind(address, &mut passed, client_tls.as_ref());
-    let listeners = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>();
-    let listeners = listeners.map_err(ServeError::Listen)?;
+    let mut bind = |address| Listener::bind(address, &mut passed, client_tls.as_ref());
+    let whole = config.listen.iter().map(|address| (address, Face::Whole));
+    let monitors = config.connections.monitors.iter().map(|address| (address, Face::Monitors));
+    let listeners = whole.chain(monitors).map(|(address, face)| bind(address).map(|listener| (listener, face)));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(ServeError::Listen)?;
     let (stopped, mut log_stopped) = oneshot::channel();
     let running = thread::start(driver, inputs, Box::new(network), stopped).map_err(io_error("write the log"))?;
-    let api = Api::new(Arc::clone(&shared), running.inputs.clone(), config.max_txn_ops, logins);
+    let bounds = Bounds {
+        txn_ops: config.max_txn_ops,
+        request_bytes: config.connections.max_request_bytes,
+        progress_every: config.connections.progress_every,
+    };
+    let api = Api::new(Arc::clone(&shared), running.inputs.clone(), bounds, logins);
     if let Some(compactor) = Compactor::new(config.retention) {
         tokio::spawn(api.clone().compact_now_and_then(compactor));
     }
-    for listener in listeners {
-        tokio::spawn(listener.serve(api.clone()));
+    for (listener, face) in listeners {
+        tokio::spawn(listener.serve(api.clone(), face, config.connections.manners));
     }
     let outcome = {
         tokio::spawn(alive::prove(running.inputs.clone()));
@@ -175,9 +185,38 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     }
     match running.join().map_err(io_error("write the log; the member stops, because what it promised may be lost"))? {
         Ended::Asked => Ok(()),
-        Ended::Removed => Err(ServeError::Removed),
+        Ended::Removed => {
+            // Somebody wanted it so, and starting it again would change nothing: no failure.
+            eprintln!("hull-kv: {REMOVED}");
+            Ok(())
+        }
         Ended::Forgetful => Err(ServeError::Forgetful),
     }
+}
+
+/// A folder with an etcd's data must not be served as an empty store.
+fn refuse_etcds_data(config: &Config) -> Result<(), ServeError> {
+    let database = config.data_dir.join("member/snap/db");
+    let ours = std::fs::read_dir(&config.data_dir)
+        .is_ok_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("wal-")));
+    if database.exists() && !ours {
+        return Err(ServeError::Join(format!(
+            "the data folder {} holds an etcd's data. Stop that etcd, take its data over into a new folder (hull-kv import {} \
+             --name {} --data-dir NEW), and start with --data-dir NEW",
+            config.data_dir.display(),
+            database.display(),
+            config.name
+        )));
+    }
+    Ok(())
+}
+
+fn logins(config: &Config) -> Result<Logins, ServeError> {
+    let tokens = match &config.tokens {
+        Tokens::Simple => TokenKind::Simple,
+        Tokens::Jwt(options) => TokenKind::Jwt(Jwt::load(options.clone()).map_err(ServeError::Jwt)?),
+    };
+    Ok(Logins { bcrypt_cost: config.bcrypt_cost, tokens })
 }
 
 /// A leader that stops on request lets another one lead first: writes go on without an election's silence.

@@ -83,18 +83,6 @@ fn a_stopped_member_keeps_its_revision() {
 }
 
 #[test]
-fn an_unknown_flag_and_a_bad_value_are_refused_with_what_was_expected() {
-    let run = |flags: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hull-kv")).args(flags).output().expect("run");
-        assert_eq!(output.status.code(), Some(2));
-        String::from_utf8(output.stderr).expect("text")
-    };
-    assert!(run(&["--no-such-flag", "x"]).contains("unknown flag --no-such-flag"));
-    assert!(run(&["--listen-client-urls", "127.0.0.1:1"]).contains("http://ip:port was expected"));
-    assert!(run(&["--max-txn-ops", "none"]).contains("a number above 0"));
-}
-
-#[test]
 fn a_socket_that_the_manager_bound_is_served_and_stays_where_it_is() {
     let folder = folder();
     let path = folder.path().join("passed.sock");
@@ -107,27 +95,4 @@ fn a_socket_that_the_manager_bound_is_served_and_stays_where_it_is() {
     assert!(answer.starts_with("HTTP/1.1 404") && answer.ends_with("no such key: /nothing\n"), "{answer}");
     member.kill();
     assert_eq!(std::fs::metadata(&path).expect("socket").ino(), inode);
-}
-
-#[test]
-fn flags_of_etcd_that_tune_what_is_not_here_are_passed_over_and_told() {
-    let folder = folder();
-    let flags = ["--logger", "zap", "--log-level=error", "--enable-v2", "--snapshot-count", "5", "--experimental-x=1"];
-    let member = Member::start_with(folder.path(), &flags);
-    assert!(member.http("GET", "/health", "").0.starts_with("HTTP/1.1 200"));
-    member.kill();
-    let log = std::fs::read_to_string(folder.path().join("log")).expect("log");
-    for flag in ["logger", "log-level", "enable-v2", "snapshot-count", "experimental-x"] {
-        assert!(log.contains(&format!("--{flag}: tunes what this store does not have")), "{flag}:\n{log}");
-    }
-}
-
-#[test]
-fn flags_of_etcd_that_would_change_a_promise_are_refused_by_name() {
-    for flag in ["--discovery=x", "--force-new-cluster", "--auth-token=jwt"] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hull-kv")).arg(flag).output().expect("start");
-        let text = String::from_utf8_lossy(&output.stderr);
-        let name = flag.split('=').next().unwrap_or(flag);
-        assert!(!output.status.success() && text.contains(&format!("unknown flag {name}")), "{text}");
-    }
 }

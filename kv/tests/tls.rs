@@ -53,6 +53,16 @@ async fn ask(
     port: u16,
     name: Option<&str>,
 ) -> Result<(String, CertificateDer<'static>), std::io::Error> {
+    ask_for(folder, port, name, "/version").await
+}
+
+/// The same for any path.
+async fn ask_for(
+    folder: &Path,
+    port: u16,
+    name: Option<&str>,
+    path: &str,
+) -> Result<(String, CertificateDer<'static>), std::io::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate(folder, "ca")).expect("root");
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -70,7 +80,7 @@ async fn ask(
     let host = ServerName::try_from("127.0.0.1").expect("name");
     let mut stream = TlsConnector::from(Arc::new(config)).connect(host, stream).await?;
     let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned();
-    stream.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     Ok((String::from_utf8_lossy(&answer).into_owned(), shown))
@@ -159,6 +169,79 @@ async fn members_talk_only_to_members_with_a_certificate_of_their_authority() {
     let third = spawn(2, files).ready();
     assert_eq!(third.http("GET", "/kv/k", "").1, "v");
     drop(second);
+}
+
+#[tokio::test]
+async fn a_certificates_common_name_is_a_user_and_none_is_nobody() {
+    let folder = folder();
+    let authority = Authority::new(folder.path());
+    for name in ["member", "root", "ann"] {
+        authority.sign(folder.path(), name);
+    }
+    let (port, plain) = (free_port(), free_port());
+    let urls = format!("https://127.0.0.1:{port},http://127.0.0.1:{plain}");
+    let member = Member::spawn(
+        folder.path(),
+        plain,
+        &[
+            "--listen-client-urls",
+            &urls,
+            "--cert-file",
+            &path(folder.path(), "member.pem"),
+            "--key-file",
+            &path(folder.path(), "member.key"),
+            "--trusted-ca-file",
+            &path(folder.path(), "ca.pem"),
+            "--client-cert-auth",
+            "--bcrypt-cost",
+            "4",
+        ],
+    )
+    .ready();
+    for (path, body) in [
+        ("user/add", r#"{"name":"root","options":{"no_password":true}}"#),
+        ("role/add", r#"{"name":"root"}"#),
+        ("user/grant", r#"{"user":"root","role":"root"}"#),
+        ("enable", "{}"),
+    ] {
+        let (head, body) = member.http("POST", &format!("/v3/auth/{path}"), body);
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {body}");
+    }
+    let asked = |name| ask_for(folder.path(), port, Some(name), "/kv/a");
+    let (answer, _) = asked("root").await.expect("root's");
+    assert!(answer.starts_with("HTTP/1.1 404"), "root may read, and there is nothing: {answer}");
+    let (answer, _) = asked("ann").await.expect("ann's");
+    assert!(answer.starts_with("HTTP/1.1 403"), "nobody knows ann: {answer}");
+    let (head, _) = member.http("GET", "/kv/a", "");
+    assert!(head.starts_with("HTTP/1.1 400"), "without TLS nobody is shown: {head}");
+}
+
+#[tokio::test]
+async fn members_make_their_own_certificates_when_told_so_and_agree() {
+    let folders = [folder(), folder(), folder()];
+    let peers: Vec<String> = folders.iter().map(|_| format!("https://127.0.0.1:{}", free_port())).collect();
+    let list: Vec<String> = peers.iter().enumerate().map(|(at, url)| format!("m{at}={url}")).collect();
+    let list = list.join(",");
+    let start = |at: usize| {
+        let (name, port) = (format!("m{at}"), free_port());
+        let flags = [
+            "--name",
+            &name,
+            "--initial-cluster",
+            &list,
+            "--initial-advertise-peer-urls",
+            &peers[at],
+            "--peer-auto-tls",
+        ];
+        Member::spawn(folders[at].path(), port, &flags)
+    };
+    let starting = [start(0), start(1), start(2)];
+    let members = starting.map(support::Starting::ready);
+    assert!(members[0].http("PUT", "/kv/a", "1").0.starts_with("HTTP/1.1 200"));
+    assert_eq!(members[2].http("GET", "/kv/a", "").1, "1");
+    let key = folders[0].path().join("data/fixtures/peer/key.pem");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(key).expect("key"));
+    assert_eq!(mode & 0o777, 0o600, "the key is the owner's only");
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Api {
     }
 
     /// The token for a user whose password was right at `revision` of users and roles, with the store's revision.
-    async fn log_in(&self, user: &str, _checked: u64) -> Result<(i64, String), Status> {
+    async fn log_in(&self, user: &str, checked: u64) -> Result<(i64, String), Status> {
         match &self.desk.logins.tokens {
             TokenKind::Simple => {
                 let secret = auth::secret().map_err(broken)?;
@@ -66,6 +66,10 @@ impl Api {
                     Answer::Token(revision, token) => Ok((revision, token)),
                     _ => Err(mismatch()),
                 }
+            }
+            TokenKind::Jwt(jwt) => {
+                let token = jwt.sign(user, checked).map_err(|why| Status::unknown(why.to_string()))?;
+                Ok((read(&self.shared.store).revision(), token))
             }
         }
     }

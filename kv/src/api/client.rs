@@ -9,44 +9,70 @@ use tonic::Status;
 use super::{Api, refused};
 use crate::{auth, lock::read};
 
-/// What a client showed: a token or nothing.
+/// What a client showed.
 #[derive(Clone, Default)]
-pub(super) struct Credentials(Option<Arc<str>>);
+pub(super) struct Credentials {
+    token: Option<Arc<str>>,
+    /// The common name of the certificate that it had to show.
+    common_name: Option<Arc<str>>,
+}
 
 impl fmt::Debug for Credentials {
     /// A token is as good as a password for a while: it is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Credentials(a token)" } else { "Credentials(none)" })
+        let token = if self.token.is_some() { "a token" } else { "no token" };
+        write!(f, "Credentials({token}, {:?})", self.common_name)
     }
 }
 
 impl Credentials {
     /// gRPC clients send `token`, users of the JSON gateway and of `/kv` send `Authorization`; both bare.
-    fn of(headers: &HeaderMap) -> Self {
+    fn token(headers: &HeaderMap) -> Option<Arc<str>> {
         let token = headers.get("token").or_else(|| headers.get(http::header::AUTHORIZATION));
-        Self(token.and_then(|value| value.to_str().ok()).map(Arc::from))
+        token.and_then(|value| value.to_str().ok()).map(Arc::from)
     }
 }
 
 impl Api {
     /// The same services for the client that sent these headers.
     pub(crate) fn for_client(&self, headers: &HeaderMap) -> Self {
-        Self { credentials: Credentials::of(headers), ..self.clone() }
+        let common_name = self.credentials.common_name.clone();
+        Self { credentials: Credentials { token: Credentials::token(headers), common_name }, ..self.clone() }
     }
 
-    /// In whose name the client's request runs, by what this member knows now.
+    /// The same services on a connection whose client had to show a certificate with this common name.
+    pub(crate) fn for_certificate(mut self, common_name: Option<String>) -> Self {
+        self.credentials.common_name = common_name.filter(|name| !name.is_empty()).map(Arc::from);
+        self
+    }
+
+    /// The same services for a client that no certificate speaks for: etcd looks at none behind its JSON gateway.
+    pub(crate) fn without_certificate(self) -> Self {
+        self.for_certificate(None)
+    }
+
+    /// In whose name the client's request runs, by what this member knows now. A good token counts before the certificate.
     pub(super) fn caller_in(&self, store: &Store) -> Result<Caller, Status> {
-        let Some(token) = self.credentials.0.as_deref().filter(|_| store.auth().enforced() == Enforced::Yes) else {
+        if store.auth().enforced() == Enforced::No {
             return Ok(Caller::Nobody);
-        };
-        self.desk.logins.caller(token, store.auth(), self.shared.now()).map_err(refused)
+        }
+        let by_token = self
+            .credentials
+            .token
+            .as_deref()
+            .map(|token| self.desk.logins.caller(token, store.auth(), self.shared.now()));
+        match (by_token, &self.credentials.common_name) {
+            (Some(Ok(caller)), _) => Ok(caller),
+            (_, Some(name)) => Ok(Caller::User { name: name.to_string(), revision: store.auth().revision() }),
+            (Some(Err(why)), None) => Err(refused(why)),
+            (None, None) => Ok(Caller::Nobody),
+        }
     }
 
     /// Like [`Self::caller_in`]. A token from another member that is not known here yet is waited for.
     pub(super) async fn caller(&self) -> Result<Caller, Status> {
-        let Some(token) = self.credentials.0.as_deref() else { return Ok(Caller::Nobody) };
-        let ahead = auth::index_of(token).is_some_and(|index| index > read(&self.shared.store).applied().index);
-        if ahead {
+        let index = self.credentials.token.as_deref().and_then(auth::index_of);
+        if index.is_some_and(|index| index > read(&self.shared.store).applied().index) {
             self.linearize().await?;
         }
         self.caller_in(&read(&self.shared.store))

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, mpsc::Sender};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::Bounds;
 use crate::{
     auth::Logins,
     driver::{Failed, thread::Input},
@@ -23,7 +24,7 @@ pub(super) enum NoAnswer {
 /// The way to the driver, and what does not differ from client to client.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) max_txn_ops: usize,
+    pub(super) bounds: Bounds,
     pub(super) logins: Logins,
     inputs: Sender<Input>,
     queue: Mutex<Vec<Input>>,
@@ -33,9 +34,9 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Starts the tasks that a desk needs on the current event loop.
-    pub(super) fn open(inputs: Sender<Input>, max_txn_ops: usize, logins: Logins) -> Arc<Self> {
+    pub(super) fn open(inputs: Sender<Input>, bounds: Bounds, logins: Logins) -> Arc<Self> {
         let (queue, queued, patience) = (Mutex::default(), Notify::new(), Patience::default());
-        let desk = Arc::new(Self { max_txn_ops, logins, inputs, queue, queued, patience });
+        let desk = Arc::new(Self { bounds, logins, inputs, queue, queued, patience });
         let (carrier, clock) = (Arc::clone(&desk), Arc::clone(&desk));
         tokio::spawn(async move { carrier.carry().await });
         tokio::spawn(async move { clock.patience.tick().await });

@@ -21,11 +21,11 @@ use super::{
 /// Leaders on their way to one observer.
 const OBSERVED: usize = 4;
 
+/// etcd answers this and the next two without a code of their own.
 fn missing_leader() -> Status {
-    Status::invalid_argument("\"leader\" field must be provided")
+    Status::unknown("\"leader\" field must be provided")
 }
 
-/// etcd answers these two without a code of their own.
 fn not_leader() -> Status {
     Status::unknown("election: not leader")
 }

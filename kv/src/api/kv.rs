@@ -51,7 +51,7 @@ impl Api {
     }
 
     pub(crate) async fn txn_either(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        check_txn(&request, self.desk.max_txn_ops).map_err(refused)?;
+        check_txn(&request, self.bounds().txn_ops).map_err(refused)?;
         count(&self.shared.metrics.txns);
         let mut response = if Store::is_read_only(&request) {
             if !serializable(&request) {

@@ -46,6 +46,17 @@ pub const SERVER_VERSION: &str = "3.5.21";
 /// The version of the cluster: etcd says major and minor only.
 pub const CLUSTER_VERSION: &str = "3.5.0";
 
+/// What one request may be, and how often quiet watchers hear.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Operations in a transaction.
+    pub txn_ops: usize,
+    /// Bytes of a request.
+    pub request_bytes: usize,
+    /// How often a quiet watcher that asked for it hears how far it is.
+    pub progress_every: Duration,
+}
+
 /// The services as one client sees them; clones share everything but the client.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -56,8 +67,13 @@ pub struct Api {
 
 impl Api {
     /// Services over a running driver, served by the current event loop.
-    pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, max_txn_ops: usize, logins: Logins) -> Self {
-        Self { shared, desk: Desk::open(inputs, max_txn_ops, logins), credentials: Credentials::default() }
+    pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, bounds: Bounds, logins: Logins) -> Self {
+        Self { shared, desk: Desk::open(inputs, bounds, logins), credentials: Credentials::default() }
+    }
+
+    /// What one request may be.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.desk.bounds
     }
 
     /// Puts a command through the log; answers once it is durable and applied.

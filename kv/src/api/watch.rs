@@ -27,7 +27,7 @@ use super::{
     watch_stream::{Synced, Watchers},
 };
 use crate::{
-    limits::{MAX_REQUEST_BYTES, WATCH_PROGRESS, WATCH_QUEUE},
+    limits::{MAX_REQUEST_BYTES, WATCH_QUEUE},
     lock::read,
 };
 
@@ -129,7 +129,7 @@ impl Api {
             wishes: HashMap::new(),
             ready: VecDeque::new(),
             asked_progress: 0,
-            progress: Box::pin(tokio::time::sleep(WATCH_PROGRESS)),
+            progress: Box::pin(tokio::time::sleep(self.bounds().progress_every)),
         }
     }
 }
@@ -261,7 +261,7 @@ where
     }
 
     fn progress_round(&mut self) {
-        self.progress.as_mut().reset(Instant::now() + WATCH_PROGRESS);
+        self.progress.as_mut().reset(Instant::now() + self.api.bounds().progress_every);
         let Synced::At(revision) = self.watchers.gather() else { return };
         let mut due = Vec::new();
         for (id, wishes) in &mut self.wishes {

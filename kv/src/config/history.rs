@@ -35,7 +35,7 @@ pub(super) fn retention(get: impl Fn(&str) -> String) -> Result<Retention, Confi
 }
 
 /// Hours, or Go's notation of a time: numbers with h, m, s or ms.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     if let Ok(hours) = text.parse::<u32>() {
         return Some(Duration::from_secs(u64::from(hours) * 3600));
     }

@@ -1,28 +1,49 @@
-//! Settings of etcd that tune what this store does not have: they are passed over with a word, so that a command line made for etcd
-//! starts. What would change a promise (where data lies, who may come in, what is durable) is not among them and stays refused.
+//! Settings of etcd that this store does not have. Those that tune what is not here are passed over with a word, so that a command line
+//! made for etcd starts. Those that would change a promise (where data lies, who may come in, what is durable) are refused by name.
+use super::ConfigError;
 
 /// Settings that have a value.
 const VALUED: &[&str] = &[
     "log-level",
     "logger",
+    "log-output",
     "log-outputs",
     "log-format",
     "log-package-levels",
+    "log-rotation-config-json",
     "snapshot-count",
     "max-snapshots",
     "max-wals",
-    "max-concurrent-streams",
     "grpc-keepalive-min-time",
-    "grpc-keepalive-interval",
-    "grpc-keepalive-timeout",
     "backend-batch-interval",
     "backend-batch-limit",
     "backend-bbolt-freelist-type",
     "metrics",
     "election-tick-advance",
-    "initial-election-tick-advance",
-    "host-whitelist",
-    "cors",
+    "discovery-fallback",
+    "proxy-failure-wait",
+    "proxy-refresh-interval",
+    "proxy-dial-timeout",
+    "proxy-write-timeout",
+    "proxy-read-timeout",
+    "self-signed-cert-validity",
+    "v2-deprecation",
+    "experimental-corrupt-check-time",
+    "experimental-enable-v2v3",
+    "experimental-backend-bbolt-freelist-type",
+    "experimental-compaction-batch-limit",
+    "experimental-compaction-sleep-interval",
+    "experimental-compact-hash-check-time",
+    "experimental-warning-apply-duration",
+    "experimental-warning-unary-request-duration",
+    "experimental-bootstrap-defrag-threshold-megabytes",
+    "experimental-downgrade-check-time",
+    "experimental-max-learners",
+    "experimental-snapshot-catch-up-entries",
+    "experimental-distributed-tracing-address",
+    "experimental-distributed-tracing-service-name",
+    "experimental-distributed-tracing-instance-id",
+    "experimental-distributed-tracing-sampling-rate",
 ];
 
 /// Settings that may stand alone.
@@ -32,9 +53,56 @@ const SWITCHES: &[&str] = &[
     "enable-v2",
     "pre-vote",
     "strict-reconfig-check",
+    "initial-election-tick-advance",
     "enable-log-rotation",
-    "enable-grpc-gateway",
+    "socket-reuse-port",
+    "socket-reuse-address",
 ];
+
+/// A setting that would change a promise: the values that it has no effect with, and what to do instead.
+struct Refused {
+    flag: &'static str,
+    harmless: &'static [&'static str],
+    instead: &'static str,
+}
+
+const NO_DISCOVERY: &str = "name the members with --initial-cluster";
+const FIXED_SUITES: &str = "TLS 1.3 is spoken, whose three cipher suites are all good";
+const BY_AUTHORITY: &str =
+    "let an authority of its own sign those certificates (--trusted-ca-file, --peer-trusted-ca-file)";
+
+const REFUSED: &[Refused] = &[
+    Refused { flag: "config-file", harmless: &[""], instead: "give the settings as flags or variables" },
+    Refused { flag: "wal-dir", harmless: &[""], instead: "log and snapshots lie together in --data-dir" },
+    Refused { flag: "discovery", harmless: &[""], instead: NO_DISCOVERY },
+    Refused { flag: "discovery-proxy", harmless: &[""], instead: NO_DISCOVERY },
+    Refused { flag: "discovery-srv", harmless: &[""], instead: NO_DISCOVERY },
+    Refused { flag: "discovery-srv-name", harmless: &[""], instead: NO_DISCOVERY },
+    Refused { flag: "proxy", harmless: &["", "off"], instead: "clients speak to the members" },
+    Refused {
+        flag: "force-new-cluster",
+        harmless: &["false"],
+        instead: "begin anew from a snapshot (etcdctl snapshot save, hull-kv import)",
+    },
+    Refused { flag: "unsafe-no-fsync", harmless: &["false"], instead: "what is acknowledged is on the disk" },
+    Refused { flag: "cipher-suites", harmless: &[""], instead: FIXED_SUITES },
+    Refused { flag: "tls-min-version", harmless: &["", "TLS1.2", "TLS1.3"], instead: FIXED_SUITES },
+    Refused { flag: "tls-max-version", harmless: &["", "TLS1.3"], instead: FIXED_SUITES },
+    Refused { flag: "client-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
+    Refused { flag: "peer-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
+    Refused { flag: "host-whitelist", harmless: &["", "*"], instead: "set names of hosts apart in front of the store" },
+    Refused { flag: "cors", harmless: &["", "*"], instead: "no page of another origin may ask this store" },
+    Refused { flag: "enable-grpc-gateway", harmless: &["true"], instead: "the JSON gateway is part of the port" },
+    Refused {
+        flag: "experimental-peer-skip-client-san-verification",
+        harmless: &["", "true", "false"],
+        instead: "the names in members' client certificates are not looked at",
+    },
+];
+
+/// Refused settings that may stand alone: they are true then.
+const REFUSED_SWITCHES: &[&str] =
+    &["force-new-cluster", "unsafe-no-fsync", "enable-grpc-gateway", "experimental-peer-skip-client-san-verification"];
 
 /// What follows such a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +113,36 @@ pub(super) enum Follows {
     Perhaps,
 }
 
-/// Whether etcd has this flag and this store has no use for it.
+/// Whether etcd has this flag and this store does not, and what follows it.
 pub(super) fn follows(flag: &str) -> Option<Follows> {
-    if VALUED.contains(&flag) {
+    let refused = REFUSED.iter().any(|refused| refused.flag == flag);
+    if VALUED.contains(&flag) || refused && !REFUSED_SWITCHES.contains(&flag) {
         Some(Follows::Value)
-    } else if SWITCHES.contains(&flag) || flag.starts_with("experimental-") {
+    } else if SWITCHES.contains(&flag) || refused || flag.starts_with("experimental-") {
         Some(Follows::Perhaps)
     } else {
         None
     }
+}
+
+/// # Errors
+/// The flag with this value would change a promise.
+pub(super) fn judge(flag: &str, value: &str) -> Result<(), ConfigError> {
+    match REFUSED.iter().find(|refused| refused.flag == flag) {
+        Some(refused) if !refused.harmless.contains(&value) => {
+            Err(ConfigError(format!("--{flag} {value}: not in this store; {}", refused.instead)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Looks at the variables of settings that would change a promise.
+///
+/// # Errors
+/// The first one that does.
+pub(super) fn judge_variables(variable: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    REFUSED.iter().try_for_each(|refused| {
+        let name = format!("ETCD_{}", refused.flag.to_uppercase().replace('-', "_"));
+        variable(&name).map_or(Ok(()), |value| judge(refused.flag, &value))
+    })
 }

@@ -1,6 +1,8 @@
 //! The settings of TLS, under etcd's names.
+use std::path::Path;
+
 use super::{ConfigError, Setting};
-use crate::tls::{ClientAuth, TlsFiles};
+use crate::tls::{ClientAuth, Origin, TlsFiles};
 
 /// TLS for clients and for other members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,31 +47,152 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "false",
         help: "whether members must show a certificate: true or false",
     },
+    Setting {
+        flag: "client-crl-file",
+        variable: "ETCD_CLIENT_CRL_FILE",
+        default: "",
+        help: "clients' certificates that were taken back (a revocation list, PEM or DER)",
+    },
+    Setting {
+        flag: "peer-crl-file",
+        variable: "ETCD_PEER_CRL_FILE",
+        default: "",
+        help: "members' certificates that were taken back",
+    },
+    Setting {
+        flag: "auto-tls",
+        variable: "ETCD_AUTO_TLS",
+        default: "false",
+        help: "TLS for clients with a certificate that is made here and signed by itself: true or false",
+    },
+    Setting {
+        flag: "peer-auto-tls",
+        variable: "ETCD_PEER_AUTO_TLS",
+        default: "false",
+        help: "the same between members: nobody reads along, but nobody knows who is at the other end",
+    },
+    Setting {
+        flag: "peer-cert-allowed-cn",
+        variable: "ETCD_PEER_CERT_ALLOWED_CN",
+        default: "",
+        help: "common name that certificates of members must have",
+    },
 ];
 
 /// Flags that are true when they stand alone, as in etcd.
-pub(super) const SWITCHES: [&str; 2] = ["client-cert-auth", "peer-client-cert-auth"];
+pub(super) const SWITCHES: [&str; 4] = ["client-cert-auth", "peer-client-cert-auth", "auto-tls", "peer-auto-tls"];
 
-impl Security {
-    pub(super) fn from_values(get: &impl Fn(&str) -> String) -> Result<Self, ConfigError> {
-        Ok(Self { clients: files("", get)?, peers: files("peer-", get)? })
+/// Hosts in this member's addresses, for certificates that it makes itself.
+pub(super) struct Hosts {
+    clients: Vec<String>,
+    peers: Vec<String>,
+}
+
+impl Hosts {
+    pub(super) fn of(client_urls: &[String], peer_urls: &[String]) -> Self {
+        Self { clients: hosts(client_urls), peers: hosts(peer_urls) }
     }
 }
 
-fn files(prefix: &str, get: &impl Fn(&str) -> String) -> Result<Option<TlsFiles>, ConfigError> {
-    let path = |name: &str| Some(get(&format!("{prefix}{name}"))).filter(|path| !path.is_empty());
-    let auth = get(&format!("{prefix}client-cert-auth"));
-    let client_auth = match auth.as_str() {
-        "true" => ClientAuth::Required,
-        "false" => ClientAuth::None,
-        _ => return Err(ConfigError(format!("--{prefix}client-cert-auth {auth}: true or false was expected"))),
+fn hosts(urls: &[String]) -> Vec<String> {
+    let host = |url: &String| {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+        host.trim_matches(['[', ']']).to_owned()
     };
+    let mut hosts: Vec<String> = urls.iter().map(host).filter(|host| !host.is_empty()).collect();
+    hosts.dedup();
+    hosts
+}
+
+/// Whom the settings are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Clients,
+    Peers,
+}
+
+impl Side {
+    /// What its flags begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Clients => "",
+            Self::Peers => "peer-",
+        }
+    }
+
+    /// Where in the data folder etcd puts certificates that it makes.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Clients => "fixtures/client",
+            Self::Peers => "fixtures/peer",
+        }
+    }
+
+    fn revocation_flag(self) -> &'static str {
+        match self {
+            Self::Clients => "client-crl-file",
+            Self::Peers => "peer-crl-file",
+        }
+    }
+}
+
+impl Security {
+    pub(super) fn from_values(
+        get: &impl Fn(&str) -> String,
+        data_dir: &Path,
+        hosts: &Hosts,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            clients: files(Side::Clients, get, data_dir, &hosts.clients)?,
+            peers: files(Side::Peers, get, data_dir, &hosts.peers)?,
+        })
+    }
+}
+
+fn switch(flag: &str, get: &impl Fn(&str) -> String) -> Result<bool, ConfigError> {
+    match get(flag).as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(ConfigError(format!("--{flag} {other}: true or false was expected"))),
+    }
+}
+
+fn files(
+    side: Side,
+    get: &impl Fn(&str) -> String,
+    data_dir: &Path,
+    hosts: &[String],
+) -> Result<Option<TlsFiles>, ConfigError> {
+    let prefix = side.prefix();
+    let said = |flag: &str| Some(get(flag)).filter(|value| !value.is_empty());
+    let path = |name: &str| said(&format!("{prefix}{name}"));
+    let client_auth =
+        if switch(&format!("{prefix}client-cert-auth"), get)? { ClientAuth::Required } else { ClientAuth::None };
     let trusted = path("trusted-ca-file").map(Into::into);
+    let files = |cert: String, key: String, origin| TlsFiles {
+        origin,
+        cert: cert.into(),
+        key: key.into(),
+        trusted,
+        client_auth,
+        revoked: said(side.revocation_flag()).map(Into::into),
+        allowed_cn: said("peer-cert-allowed-cn").filter(|_| side == Side::Peers),
+    };
     match (path("cert-file"), path("key-file")) {
-        (Some(_), Some(_)) if client_auth == ClientAuth::Required && trusted.is_none() => Err(ConfigError(format!(
-            "--{prefix}client-cert-auth: --{prefix}trusted-ca-file must say whose certificates are believed"
-        ))),
-        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: cert.into(), key: key.into(), trusted, client_auth })),
+        (Some(cert), Some(key)) => {
+            let files = files(cert, key, Origin::Given);
+            if client_auth == ClientAuth::Required && files.trusted.is_none() {
+                return Err(ConfigError(format!(
+                    "--{prefix}client-cert-auth: --{prefix}trusted-ca-file must say whose certificates are believed"
+                )));
+            }
+            Ok(Some(files))
+        }
+        (None, None) if switch(&format!("{prefix}auto-tls"), get)? => {
+            let file = |name: &str| data_dir.join(side.folder()).join(name).display().to_string();
+            Ok(Some(files(file("cert.pem"), file("key.pem"), Origin::SelfSigned(hosts.to_vec()))))
+        }
         (None, None) if client_auth == ClientAuth::None => Ok(None),
         _ => Err(ConfigError(format!("--{prefix}cert-file and --{prefix}key-file belong together"))),
     }

@@ -67,6 +67,8 @@ pub(super) struct Proposals {
     /// At the leader: raft takes one change of members at a time.
     changes: VecDeque<Queued>,
     next_id: u64,
+    /// Bytes that one command may have.
+    largest: usize,
     /// Bytes taken since the last turn.
     taken: usize,
     /// The last term of which an entry was applied.
@@ -76,7 +78,7 @@ pub(super) struct Proposals {
 impl Proposals {
     /// Ids start at a number that no earlier life of this member used.
     pub(super) fn new(first_id: u64) -> Self {
-        Self { next_id: first_id, ..Self::default() }
+        Self { next_id: first_id, largest: MAX_REQUEST_BYTES, ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -117,7 +119,7 @@ impl Driver {
         let mut command = Command { id, member: self.shared.member, op: Some(op), ..Command::default() };
         caller.sign(&mut command);
         let command = Bytes::from(command.encode_to_vec());
-        if command.len() > MAX_REQUEST_BYTES {
+        if command.len() > self.proposals.largest {
             return self.refuse(reply, Failed::TooLarge);
         }
         self.proposals.taken += command.len();
@@ -130,6 +132,11 @@ impl Driver {
         if let Some(reply) = reply {
             self.answers.push(Told::Proposed(reply, Err(why)));
         }
+    }
+
+    /// Sets how many bytes one command may have.
+    pub fn limit_requests(&mut self, bytes: usize) {
+        self.proposals.largest = bytes;
     }
 
     /// Whether as much was taken as goes into one turn: it becomes one write, and one message a follower.

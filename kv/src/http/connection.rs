@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tonic::body::Body;
 
 use super::{
+    Face, Manners,
     authority::{PREFACE, Tolerant},
     exchange,
 };
@@ -29,7 +30,7 @@ const MAX_HEADERS: u32 = 16 * 1024;
 const MAX_SEND_BUFFER: usize = 400 * 1024;
 
 /// Serves requests until the client leaves. A connection that breaks is its client's business.
-pub(super) async fn serve<S>(stream: S, api: Api)
+pub(super) async fn serve<S>(stream: S, api: Api, face: Face, manners: Manners)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -43,30 +44,31 @@ where
     let speaks_http2 = first.starts_with(PREFACE);
     let stream = Again { first: first.freeze(), stream };
     if speaks_http2 {
-        let _ = http2(stream, api).await;
+        let _ = http2(stream, api, face, manners).await;
     } else {
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let api = api.clone();
-            async move { Ok::<_, Infallible>(super::answer(api, request.map(Body::new)).await) }
+            async move { Ok::<_, Infallible>(super::answer(api, face, request.map(Body::new)).await) }
         });
         let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
     }
 }
 
-async fn http2<S>(stream: S, api: Api) -> Result<(), h2::Error>
+async fn http2<S>(stream: S, api: Api, face: Face, manners: Manners) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut connection = h2::server::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(manners.max_streams)
         .max_header_list_size(MAX_HEADERS)
         .max_send_buffer_size(MAX_SEND_BUFFER)
         .handshake(stream)
         .await?;
     while let Some(exchange) = connection.accept().await {
         let (request, respond) = exchange?;
-        tokio::spawn(exchange::serve(api.clone(), request, respond));
+        tokio::spawn(exchange::serve(api.clone(), face, request, respond));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use tonic::body::Body;
 
 use super::{
-    streaming,
+    Face, led, streaming,
     unary::{self, Call},
 };
 use crate::api::Api;
@@ -28,14 +28,16 @@ impl From<h2::Error> for Ended {
 }
 
 /// Answers one request.
-pub(super) async fn serve(api: Api, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+pub(super) async fn serve(api: Api, face: Face, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     // Whoever ended the exchange knows why.
-    let _ = if unary::is_common(&request) {
+    let _ = if face == Face::Monitors || led::is_wanted(request.headers()) {
+        any(api, face, request.map(Received::new), respond).await
+    } else if unary::is_common(&request) {
         common(api, request, respond).await
     } else if streaming::is_one(request.uri().path()) && unary::is_plain(&request) {
         Box::pin(streaming::serve(api, request, respond)).await
     } else {
-        any(api, request.map(Received::new), respond).await
+        any(api, face, request.map(Received::new), respond).await
     };
 }
 
@@ -52,18 +54,19 @@ async fn common(api: Api, mut request: Request<RecvStream>, mut respond: SendRes
             let answer = unless(|context| respond.poll_reset(context), call.make(&api)).await?;
             unary::send(answer, &mut respond)
         }
-        None => any(api, request.map(|rest| Received { first: Some(first), rest }), respond).await,
+        None => any(api, Face::Whole, request.map(|rest| Received { first: Some(first), rest }), respond).await,
     }
 }
 
 /// Whatever else it may be. In a box, since few exchanges need its room.
 fn any(
     api: Api,
+    face: Face,
     request: Request<Received>,
     mut respond: SendResponse<Bytes>,
 ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>> {
     Box::pin(async move {
-        let answer = super::answer(api, request.map(Body::new));
+        let answer = super::answer(api, face, request.map(Body::new));
         let response = unless(|context| respond.poll_reset(context), answer).await?;
         let (head, body) = response.into_parts();
         let ends = http_body::Body::is_end_stream(&body);

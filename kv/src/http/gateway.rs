@@ -17,29 +17,29 @@ use hull_kv_proto::{
 use tonic::{Code, Status, body::Body};
 
 use super::{grpc, method_not_allowed, text, whole};
-use crate::{api::Api, limits::MAX_REQUEST_BYTES};
+use crate::api::Api;
 
 /// JSON is larger than what it says: base64 adds a third, names and quotes the rest.
-const MAX_JSON: usize = 2 * MAX_REQUEST_BYTES;
+const JSON_TIMES: usize = 2;
 /// A gRPC frame starts with a flag and a length.
 const FRAME_HEADER: usize = 5;
 
 pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
-    let Some(route) = ROUTES.iter().find(|route| route.path == path) else {
+    let Some(route) = route(path) else {
         return text(StatusCode::NOT_FOUND, format_args!("404 page not found: {path} is no path of the JSON gateway"));
     };
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
-    let Ok(body) = Limited::new(request.into_body(), MAX_JSON).collect().await else {
+    let Ok(body) = Limited::new(request.into_body(), JSON_TIMES * api.bounds().request_bytes).collect().await else {
         return refusal(&Status::invalid_argument("etcdserver: request is too large"));
     };
     let messages = match json::from_json(route.input, &body.to_bytes()) {
         Ok(messages) => messages,
         Err(why) => return refusal(&Status::invalid_argument(why)),
     };
-    let response = grpc::answer(api, call(route, &messages)).await;
+    let response = grpc::answer(api.without_certificate(), call(route, &messages)).await;
     if let Some(status) = Status::from_header_map(response.headers())
         && status.code() != Code::Ok
     {
@@ -49,6 +49,23 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         Answers::One => one(route, response.into_body()).await,
         Answers::Stream => stream(route, response.into_body()),
     }
+}
+
+/// Whether this is a path of the gateway.
+pub(super) fn is_gateway(path: &str) -> bool {
+    path.starts_with("/v3/") || path.starts_with("/v3beta/")
+}
+
+/// The method behind a path. etcd 3.4 serves everything under `/v3beta`, too, and has second names for what is asked of leases.
+fn route(path: &str) -> Option<&'static Route> {
+    let rest = path.strip_prefix("/v3beta").or_else(|| path.strip_prefix("/v3"))?;
+    let rest = match rest {
+        "/kv/lease/revoke" => "/lease/revoke",
+        "/kv/lease/timetolive" => "/lease/timetolive",
+        "/kv/lease/leases" => "/lease/leases",
+        other => other,
+    };
+    ROUTES.iter().find(|route| route.path.strip_prefix("/v3") == Some(rest))
 }
 
 /// The gRPC request that says the same.

@@ -15,12 +15,13 @@ use hull_kv_proto::{
 use tonic::{Code, Status, body::Body};
 use tower_service::Service as _;
 
+use super::led;
 use crate::{
     api::{Api, HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, health_check},
     limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES},
 };
 
-/// Largest gRPC message taken (bytes).
+/// Largest message of a watch or keep-alive (bytes).
 pub(super) const MAX_MESSAGE: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
 
 pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
@@ -30,15 +31,22 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// Answers a gRPC call; an unknown service or method is `Unimplemented`, in the words of etcd's gRPC library.
 pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let shared = Arc::clone(&api.shared);
+    let needs_leader = led::is_wanted(request.headers());
+    if needs_leader && !shared.has_leader() {
+        let refusal = led::no_leader();
+        shared.metrics.call(request.uri().path(), refusal.code());
+        return refusal.into_http();
+    }
+    let largest = api.bounds().request_bytes + GRPC_OVERHEAD_BYTES;
     let uri = request.uri().clone();
     let path = uri.path();
     let service = path.split('/').nth(1).unwrap_or_default();
     // The services' errors are `Infallible`: a refusal is an answer.
     let answered = match service {
-        "etcdserverpb.KV" => KvServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
-        "etcdserverpb.Watch" => WatchServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
-        "etcdserverpb.Lease" => LeaseServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
-        "etcdserverpb.Cluster" => ClusterServer::new(api).max_decoding_message_size(MAX_MESSAGE).call(request).await,
+        "etcdserverpb.KV" => KvServer::new(api).max_decoding_message_size(largest).call(request).await,
+        "etcdserverpb.Watch" => WatchServer::new(api).max_decoding_message_size(largest).call(request).await,
+        "etcdserverpb.Lease" => LeaseServer::new(api).max_decoding_message_size(largest).call(request).await,
+        "etcdserverpb.Cluster" => ClusterServer::new(api).max_decoding_message_size(largest).call(request).await,
         "v3lockpb.Lock" => LockServer::new(api).call(request).await,
         "v3electionpb.Election" => ElectionServer::new(api).call(request).await,
         "etcdserverpb.Auth" => AuthServer::new(api).call(request).await,
@@ -51,7 +59,7 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
             // A refusal is in the head; streams that break later count as begun well.
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
             shared.metrics.call(path, code);
-            response
+            if needs_leader { response.map(|body| led::watch_over(body, shared)) } else { response }
         }
         Err(never) => match never {},
     }

@@ -41,13 +41,15 @@ const HELP: &str = "Hull's store speaks etcd's v3 API on this port.\n\
 /// etcd's answer: false with an alarm up (unless excluded by `?exclude=NAME`) or without a leader.
 fn health(api: &Api, query: &str) -> Response<Body> {
     let excluded = |name: &str| query.split('&').any(|pair| pair.strip_prefix("exclude=") == Some(name));
-    let alarmed = read(&api.shared.store)
-        .alarms()
-        .all()
-        .iter()
-        .any(|alarm| !excluded(AlarmType::try_from(alarm.alarm).map_or("?", |kind| kind.as_str_name())));
-    if alarmed {
-        return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"health":"false","reason":"ALARM"}"#);
+    let name = |alarm: i32| AlarmType::try_from(alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
+    let raised = {
+        let store = read(&api.shared.store);
+        let mut names = store.alarms().all().iter().map(|alarm| name(alarm.alarm));
+        names.find(|name| !excluded(name))
+    };
+    if let Some(alarm) = raised {
+        let body = format!(r#"{{"health":"false","reason":"ALARM {alarm}"}}"#);
+        return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, body);
     }
     if !api.shared.has_leader() {
         return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"health":"false","reason":"RAFT NO LEADER"}"#);

@@ -5,9 +5,10 @@ use std::{
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::connection;
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How long a client may take to agree on TLS.
-const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,42 @@ impl fmt::Display for Address {
             Self::Tls(address) => write!(f, "https://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// What an address answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// Everything.
+    Whole,
+    /// Health, version and metrics.
+    Monitors,
+}
+
+/// How clients' connections are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manners {
+    /// Requests and streams that one may have open at a time.
+    pub max_streams: u32,
+    /// After how long without a word a client is asked whether it is there.
+    pub ask_after: Option<Duration>,
+    /// How long it may take to answer.
+    pub answer_within: Duration,
+}
+
+/// Questions without an answer after which a client counts as gone.
+const QUESTIONS: u32 = 4;
+
+impl Manners {
+    /// Has the kernel ask a silent client whether it is there (tcp(7)); where it cannot, the client stays until it is written to.
+    fn keep_alive(self, stream: &TcpStream) {
+        use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
+        let Some(after) = self.ask_after else { return };
+        let second = Duration::from_secs(1);
+        let _ = set_socket_keepalive(stream, true)
+            .and_then(|()| set_tcp_keepidle(stream, after.max(second)))
+            .and_then(|()| set_tcp_keepintvl(stream, (self.answer_within / QUESTIONS).max(second)))
+            .and_then(|()| set_tcp_keepcnt(stream, QUESTIONS));
     }
 }
 
@@ -103,14 +140,15 @@ impl Listener {
     }
 
     /// Serves connections until the task is dropped.
-    pub async fn serve(self, api: Api) {
+    pub async fn serve(self, api: Api, face: Face, manners: Manners) {
         match self {
             Self::Tcp(listener) => loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
                         let _ = stream.set_nodelay(true);
-                        tokio::spawn(connection::serve(stream, api.clone()));
+                        manners.keep_alive(&stream);
+                        tokio::spawn(connection::serve(stream, api.clone(), face, manners));
                     }
                     Err(error) => pause(&error).await,
                 }
@@ -119,11 +157,13 @@ impl Listener {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
+                        manners.keep_alive(&stream);
                         let (tls, api) = (Arc::clone(&tls), api.clone());
                         tokio::spawn(async move {
                             // Whoever has no good certificate learns so from the handshake.
-                            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                                connection::serve(stream, api).await;
+                            if let Ok(Ok(accepted)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                                let api = api.for_certificate(accepted.common_name);
+                                connection::serve(accepted.stream, api, face, manners).await;
                             }
                         });
                     }
@@ -132,7 +172,7 @@ impl Listener {
             },
             Self::Unix(listener) => loop {
                 match listener.accept().await {
-                    Ok((stream, _)) => drop(tokio::spawn(connection::serve(stream, api.clone()))),
+                    Ok((stream, _)) => drop(tokio::spawn(connection::serve(stream, api.clone(), face, manners))),
                     Err(error) => pause(&error).await,
                 }
             },
@@ -165,7 +205,7 @@ impl Passed {
 /// Out of descriptors, most likely: others must close first.
 async fn pause(error: &io::Error) {
     eprintln!("hull-kv: accept a connection: {error}; trying again");
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// Opens a TCP socket.

@@ -5,6 +5,7 @@ mod exchange;
 mod gateway;
 mod grpc;
 mod info;
+mod led;
 mod listen;
 mod messages;
 mod plain;
@@ -14,13 +15,16 @@ mod unary;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-pub use listen::{Address, ListenError, Listener, Passed, bind_tcp};
+pub use listen::{Address, Face, ListenError, Listener, Manners, Passed, bind_tcp};
 use tonic::body::Body;
 
 use crate::api::Api;
 
 /// Answers one request of any kind.
-pub(crate) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Response<Body> {
+    if face == Face::Monitors {
+        return info::answer(&api, &request);
+    }
     let api = api.for_client(request.headers());
     if grpc::is_grpc(&request) {
         return grpc::answer(api, request).await;
@@ -29,7 +33,7 @@ pub(crate) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     if path == "/kv" || path.starts_with("/kv/") {
         return plain::answer(api, request).await;
     }
-    if path.starts_with("/v3/") {
+    if gateway::is_gateway(path) {
         return gateway::answer(api, request).await;
     }
     info::answer(&api, &request)

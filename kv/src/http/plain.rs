@@ -24,7 +24,6 @@ use tonic::{Code, Status, body::Body};
 use super::{method_not_allowed, text, whole};
 use crate::{
     api::{Api, Wait},
-    limits::MAX_REQUEST_BYTES,
     lock::read,
 };
 
@@ -135,10 +134,10 @@ fn missing(header: Option<&ResponseHeader>, target: &Target) -> Response<Body> {
 }
 
 async fn put(api: &Api, target: Target, body: Body) -> Result<Response<Body>, Status> {
-    let Ok(body) = Limited::new(body, MAX_REQUEST_BYTES).collect().await else {
+    let Ok(body) = Limited::new(body, api.bounds().request_bytes).collect().await else {
         return Ok(text(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format_args!("the value of {} is larger than {MAX_REQUEST_BYTES} bytes", target.shown()),
+            format_args!("the value of {} is larger than {} bytes", target.shown(), api.bounds().request_bytes),
         ));
     };
     let request = PutRequest { key: target.key, value: body.to_bytes(), lease: target.lease, ..PutRequest::default() };

@@ -91,9 +91,13 @@ impl PeerListener {
                         let stream: Secure = match tls {
                             None => Box::new(stream),
                             Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
-                                Ok(Ok(stream)) => stream,
-                                // Whoever has no good certificate learns so from the handshake.
-                                _ => return,
+                                Ok(Ok(accepted)) => accepted.stream,
+                                // Its operator reads its log; this member's operator reads this one.
+                                Ok(Err(error)) => {
+                                    eprintln!("hull-kv: client certificate authentication failed: {error}");
+                                    return;
+                                }
+                                Err(_) => return,
                             },
                         };
                         // A connection that breaks is opened again by the other end.

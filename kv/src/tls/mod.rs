@@ -1,8 +1,12 @@
 //! TLS for clients and members, if the program was built with it (feature `tls`).
+#[cfg(feature = "tls")]
+mod anchors;
 #[cfg(not(feature = "tls"))]
 mod off;
 #[cfg(feature = "tls")]
 mod on;
+#[cfg(feature = "tls")]
+mod self_signed;
 
 use std::{fmt, io, path::PathBuf};
 
@@ -28,9 +32,34 @@ pub enum ClientAuth {
     None,
 }
 
+/// Where this end's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody put it there.
+    Given,
+    /// It is made at the first start, signed by itself, good for these hosts.
+    SelfSigned(Vec<String>),
+}
+
+/// A connection, and who is at its other end.
+pub struct Accepted {
+    /// Where bytes go.
+    pub stream: Secure,
+    /// The common name in the certificate that the other end had to show; empty if there is none in it.
+    pub common_name: Option<String>,
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("common_name", &self.common_name).finish_non_exhaustive()
+    }
+}
+
 /// The files of one purpose (clients, or other members).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
+    /// Where certificate and key come from.
+    pub origin: Origin,
     /// This end's certificate and what leads to its authority (PEM).
     pub cert: PathBuf,
     /// Its private key (PEM).
@@ -39,6 +68,10 @@ pub struct TlsFiles {
     pub trusted: Option<PathBuf>,
     /// Whether the other end must show one.
     pub client_auth: ClientAuth,
+    /// Certificates that the authorities took back (PEM).
+    pub revoked: Option<PathBuf>,
+    /// The common name that the other end's certificate must have.
+    pub allowed_cn: Option<String>,
 }
 
 /// Why certificates cannot be used.

@@ -3,7 +3,7 @@ use std::{convert::Infallible, io};
 
 use tokio::net::TcpStream;
 
-use super::{Secure, TlsError, TlsFiles};
+use super::{Accepted, Secure, TlsError, TlsFiles};
 
 /// There are no certificates in use.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl Tls {
 
     /// # Errors
     /// None: it is never called.
-    pub async fn accept(&self, _stream: TcpStream) -> io::Result<Secure> {
+    pub async fn accept(&self, _stream: TcpStream) -> io::Result<Accepted> {
         match self.0 {}
     }
 

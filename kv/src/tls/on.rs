@@ -10,14 +10,19 @@ use std::{
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
     version::TLS13,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{ClientAuth, Secure, TlsError, TlsFiles, not_set_up};
+use super::{
+    Accepted, ClientAuth, Origin, Secure, TlsError, TlsFiles,
+    anchors::AnchorsToo,
+    not_set_up,
+    self_signed::{Unverified, make},
+};
 use crate::lock::lock;
 
 fn error(file: &Path, why: impl fmt::Display) -> TlsError {
@@ -49,6 +54,9 @@ impl Tls {
     /// Names the file that cannot be used, and why.
     pub fn load(files: TlsFiles, protocols: &[&str]) -> Result<Self, TlsError> {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        if let Origin::SelfSigned(hosts) = &files.origin {
+            make(hosts, &files.cert, &files.key).map_err(|why| error(&files.cert, why))?;
+        }
         let loaded = read_all(&files, &protocols)?;
         Ok(Self { files, protocols, loaded: Mutex::new(loaded) })
     }
@@ -57,9 +65,18 @@ impl Tls {
     ///
     /// # Errors
     /// The other end has no good certificate, or speaks something else.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Secure> {
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current().server));
-        Ok(Box::new(acceptor.accept(stream).await?))
+        let stream = acceptor.accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let common_name = shown.map(|shown| common_name(shown));
+        match &self.files.allowed_cn {
+            Some(allowed) if common_name.as_ref() != Some(allowed) => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("a certificate with the common name {allowed} was expected"),
+            )),
+            _ => Ok(Accepted { stream: Box::new(stream), common_name }),
+        }
     }
 
     /// Agrees on TLS with the member at `host`.
@@ -93,7 +110,7 @@ impl Tls {
 }
 
 fn stamps(files: &TlsFiles) -> Vec<Stamp> {
-    [Some(&files.cert), Some(&files.key), files.trusted.as_ref()]
+    [Some(&files.cert), Some(&files.key), files.trusted.as_ref(), files.revoked.as_ref()]
         .into_iter()
         .flatten()
         .map(|file| fs::metadata(file).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok())
@@ -108,7 +125,11 @@ fn read_all(files: &TlsFiles, protocols: &[Vec<u8>]) -> Result<Loaded, TlsError>
     let roots = files.trusted.as_deref().map(authorities).transpose()?.map(Arc::new);
     let mut server = server_config(files, &provider, roots.clone(), chain.clone(), key.clone_key())?;
     server.alpn_protocols = protocols.to_vec();
-    let client = roots.map(|roots| client_config(files, provider, roots, chain, key)).transpose()?;
+    let client = match (&files.origin, roots) {
+        (_, Some(roots)) => Some(client_config(files, provider, roots, chain, key)?),
+        (Origin::SelfSigned(_), None) => Some(unverified_config(files, &provider)?),
+        (Origin::Given, None) => None,
+    };
     Ok(Loaded { stamps, server: Arc::new(server), client: client.map(Arc::new) })
 }
 
@@ -139,8 +160,14 @@ fn server_config(
     let builder = match (files.client_auth, roots) {
         (ClientAuth::None, _) => builder.with_no_client_auth(),
         (ClientAuth::Required, Some(roots)) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
-            builder.with_client_cert_verifier(verifier.map_err(|why| error(&files.cert, why))?)
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+            if let Some(revoked) = &files.revoked {
+                // A list speaks for its authority only; of another one's certificates nothing is known to be taken back.
+                verifier = verifier.with_crls([revocations(revoked)?]).allow_unknown_revocation_status();
+            }
+            let verifier = verifier.build().map_err(|why| error(&files.cert, why))?;
+            let anchors = files.trusted.as_deref().map(certificates).transpose()?.unwrap_or_default();
+            builder.with_client_cert_verifier(Arc::new(AnchorsToo { verifier, anchors }))
         }
         (ClientAuth::Required, None) => {
             return Err(error(&files.cert, "certificates are asked for, but no trusted authority is named"));
@@ -162,4 +189,33 @@ fn client_config(
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .map_err(|why| error(&files.cert, why))
+}
+
+/// For members that all have certificates signed by themselves: the line cannot be read, but anybody can be at its other end.
+fn unverified_config(files: &TlsFiles, provider: &Arc<CryptoProvider>) -> Result<ClientConfig, TlsError> {
+    let config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|why| error(&files.cert, why))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unverified(Arc::clone(provider))))
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// A list of revoked certificates, PEM or DER.
+fn revocations(file: &Path) -> Result<CertificateRevocationListDer<'static>, TlsError> {
+    match CertificateRevocationListDer::from_pem_file(file) {
+        Ok(list) => Ok(list),
+        Err(rustls::pki_types::pem::Error::NoItemsFound) => {
+            fs::read(file).map(Into::into).map_err(|why| error(file, why))
+        }
+        Err(why) => Err(error(file, why)),
+    }
+}
+
+/// The last common name of a certificate's subject, as Go reads it; empty if there is none.
+fn common_name(certificate: &[u8]) -> String {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return String::new() };
+    let names = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    names.last().unwrap_or_default().to_owned()
 }
