@@ -1,6 +1,12 @@
 //! What a container may do, seen from inside; what it keeps; and what it cannot take from the node.
 
-use hull_qemu_tests::{Alarm, EVENTUALLY, Node, TOOLBOX, eventually, node_with_toolbox, node_with_toolbox_on};
+use std::path::Path;
+
+use hull_oci_core::layout::{Contents, build};
+use hull_qemu_tests::{
+    Alarm, EVENTUALLY, Node, TOOLBOX, eventually, node_with_toolbox, node_with_toolbox_on, pack, pattern,
+};
+use tempfile::TempDir;
 
 /// The value of a line of /proc/self/status.
 fn field<'t>(text: &'t str, name: &str) -> &'t str {
@@ -124,4 +130,48 @@ fn a_container_that_fills_its_disk_does_not_stop_the_store() {
     // Deleted, it gives back what it wrote itself; the volume stays.
     node.must("hullctl stop hog");
     node.must("test -s /var/lib/hull/volumes/big/fill");
+}
+
+/// An archive of an image with one file.
+fn archive_of(folder: &Path, name: &str, content: Vec<u8>) {
+    let contents = Contents {
+        name: name.to_owned(),
+        files: vec![("file".to_owned(), 0o644, content)],
+        entrypoint: vec!["/file".to_owned()],
+        ..Contents::default()
+    };
+    pack(&folder.join(format!("{name}.tar")), &build(&contents).expect("build an image"));
+}
+
+/// What the node keeps of images, and what is half-made.
+fn kept(node: &mut Node) -> String {
+    node.must("cd /var/lib/hull/images && ls -A blobs/sha256 names layers incoming")
+}
+
+#[test]
+fn a_layer_that_is_a_bomb_and_a_disk_that_is_full_leave_nothing_half_made() {
+    let (disk, folder) = (Node::disk(), TempDir::new().expect("make a folder"));
+    // Packed 1,000 to 1, unpacked twice what the state partition holds; and one that does not shrink.
+    archive_of(folder.path(), "bomb", vec![0; 96 << 20]);
+    archive_of(folder.path(), "large", pattern().repeat(48));
+    let shared = Node::machine().disk(&disk).share(folder.path()).append("hull.host.share=host");
+    let mut node = Node::start(shared);
+    node.wait_store();
+    let before = kept(&mut node);
+    let bomb = node.shell("hullctl image load /run/host/bomb.tar 2>&1");
+    assert_eq!(bomb.status, 1, "{}", bomb.output);
+    assert!(bomb.output.contains("unpacks to more than the node takes"), "{}", bomb.output);
+    assert_eq!(kept(&mut node), before, "something of the bomb is left");
+    // Room for the archive and not for what is in it.
+    node.must("dd if=/dev/zero of=/var/ballast bs=1M count=$(($(df -k /var | tail -n 1 | awk '{ print $4 }') / 1024 - 18)) 2>/dev/null");
+    let full = node.shell("hullctl image load /run/host/large.tar 2>&1");
+    assert_eq!(full.status, 1, "{}", full.output);
+    assert!(
+        full.output.contains("No space left") || full.output.contains("more than the node takes"),
+        "{}",
+        full.output
+    );
+    assert_eq!(kept(&mut node), before, "something of an archive that did not fit is left");
+    node.must("rm /var/ballast && hullctl image load /run/host/large.tar");
+    node.store().put("/k", "v").expect("the store goes on");
 }
