@@ -14,8 +14,8 @@ use crate::life::Life;
 use crate::messages::event::TaskExecAdded;
 use crate::messages::rpc::Request;
 use crate::messages::task::{
-    CloseIoRequest, ConnectResponse, CreateTaskRequest, ExecProcessRequest, KillRequest, Options, PidsResponse,
-    ProcessDetails, ProcessInfo, ProcessRequest, ResizePtyRequest, StateResponse, StatsResponse, Status,
+    CloseIoRequest, ConnectResponse, CreateOptions, CreateTaskRequest, ExecProcessRequest, KillRequest, Options,
+    PidsResponse, ProcessDetails, ProcessInfo, ProcessRequest, ResizePtyRequest, StateResponse, StatsResponse, Status,
     UpdateTaskRequest, WaitResponse,
 };
 use crate::messages::{Any, Empty};
@@ -407,10 +407,11 @@ impl Shim {
 pub(crate) fn options(any: Option<&Any>) -> Result<Options, Refusal> {
     let Some(any) = any.filter(|any| !any.value.is_empty()) else { return Ok(Options::default()) };
     let refused = |text: String| Err(Refusal::new(Code::InvalidArgument, text));
-    if any.name() != "containerd.runc.v1.Options" {
-        return refused(format!("options: {}: only containerd.runc.v1.Options are known", any.type_url));
-    }
-    let options: Options = decode(&any.value)?;
+    let options: Options = match any.name() {
+        "containerd.runc.v1.Options" => decode(&any.value)?,
+        "containerd.linux.runc.CreateOptions" => decode::<CreateOptions>(&any.value)?.into(),
+        other => return refused(format!("options: {other}: only containerd.runc.v1.Options are known")),
+    };
     if options.systemd_cgroup {
         return refused(
             "options: systemd_cgroup: this runtime makes control groups itself; set it to false".to_owned(),
@@ -441,6 +442,9 @@ mod tests {
         assert_eq!(options(Some(&other)).unwrap_err().code, Code::InvalidArgument);
         let root = Options { root: "/run/x".into(), no_pivot_root: true, ..Options::default() };
         assert_eq!(options(Some(&any(&root))).unwrap(), root);
+        let old = CreateOptions { shim_cgroup: "/x".into(), ..CreateOptions::default() };
+        let old = Any { type_url: "containerd.linux.runc.CreateOptions".into(), value: old.encode_to_vec() };
+        assert_eq!(options(Some(&old)).unwrap().shim_cgroup, "/x");
         assert_eq!(options(None).unwrap(), Options::default());
     }
 }

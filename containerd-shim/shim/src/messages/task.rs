@@ -62,6 +62,28 @@ pub(crate) struct Options {
     pub(crate) systemd_cgroup: bool,
 }
 
+/// `containerd.linux.runc.CreateOptions`: what clients of containerd 1 give to a runtime whose options they do not know.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CreateOptions {
+    #[prost(bool, tag = "1")]
+    pub(crate) no_pivot_root: bool,
+    #[prost(bool, tag = "8")]
+    pub(crate) no_new_keyring: bool,
+    #[prost(string, tag = "9")]
+    pub(crate) shim_cgroup: String,
+    #[prost(uint32, tag = "10")]
+    pub(crate) io_uid: u32,
+    #[prost(uint32, tag = "11")]
+    pub(crate) io_gid: u32,
+}
+
+impl From<CreateOptions> for Options {
+    fn from(old: CreateOptions) -> Options {
+        let CreateOptions { no_pivot_root, no_new_keyring, shim_cgroup, io_uid, io_gid } = old;
+        Options { no_pivot_root, no_new_keyring, shim_cgroup, io_uid, io_gid, ..Options::default() }
+    }
+}
+
 /// An answer that is a process id: of Create and of Start.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PidResponse {
