@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long test-nginx check bench bench-oci bench-shim bench-kv sim clean
+.PHONY: help setup kernel programs image release run test test-long test-kv-faults test-nginx check bench bench-oci bench-shim bench-kv sim clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-long: image ## kill machines at sixty moments of stage, swap and trial
 test-nginx: image ## build an image of Debian's nginx (as root), and serve from a node with it
 	@mkdir -p $(OUT)/nginx && { [ -e $(OUT)/nginx/nginx.tar ] || examples/nginx/build.sh $(OUT)/nginx/nginx.tar; }
 	@HULL_OUT=$(abspath $(OUT)) cargo test --locked -p hull-qemu-tests --test nginx -- --nocapture
+
+test-kv-faults: ## three real members under faults (as root): make test-kv-faults SECONDS=600 SEED=1
+	@HULL_FAULTS_SECONDS=$(or $(SECONDS),300) HULL_SEED=$(or $(SEED),1) cargo test --locked -p hull-kv --test faults -- --nocapture
 
 check: setup ## formatting, lints, tidiness, kernel options
 	@qemu-tests/check.sh

@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod disk;
+pub mod history;
 mod node;
 mod world;
 

@@ -21,7 +21,8 @@ use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
 use crate::{
     check::{Kept, Truth, invariant_kept_lease_lives},
-    client::{Client, Op, Record, Waiting, is_linearizable},
+    client::{Client, Waiting},
+    history::{Op, Record, is_linearizable},
     node::{Node, Outbox, Sent},
 };
 

@@ -1,0 +1,170 @@
+//! What reads bytes from the network or the disk, each as a function of bytes that must neither panic nor hang nor take much memory,
+//! and whose accepted input must be what is written again. Shared by the fuzz targets and by `kv/tests/decoders.rs`.
+use std::{io::Write as _, sync::Arc};
+
+use bytes::Bytes;
+use hull_kv::{
+    bolt::Reader,
+    config::Config,
+    disk::{Disk, Growth, MemoryDisk},
+    import::read_store,
+    peer::{FRAME_HEADER, Frame},
+    shared::Shared,
+    snapfile,
+    wal::Wal,
+};
+use hull_kv_core::{Applied, Instant, Store, check_delete, check_put, check_range, check_txn};
+use hull_kv_proto::{
+    etcdserverpb::{
+        DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest, WatchCreateRequest, WatchRequest,
+    },
+    gateway::ROUTES,
+    hullpb::{Command, Forward, SnapshotPart},
+    json,
+};
+use prost::Message;
+
+/// Operations in a transaction, as configured by default.
+const OPS: usize = 128;
+
+/// A frame between members; one that is taken is written as it came.
+pub fn frame(bytes: &[u8]) {
+    let Some(header) = bytes.first_chunk::<FRAME_HEADER>() else { return };
+    let Ok(length) = Frame::payload_length(header) else { return };
+    let Some(payload) = bytes.get(FRAME_HEADER..FRAME_HEADER + length) else { return };
+    if let Ok(frame) = Frame::take(header, Bytes::copy_from_slice(payload)) {
+        let mut again = Vec::new();
+        frame.put(&mut again);
+        let header: &[u8; FRAME_HEADER] = again.first_chunk().expect("a frame has a header");
+        let taken = Frame::take(header, Bytes::copy_from_slice(&again[FRAME_HEADER..]));
+        assert_eq!(taken.ok(), Some(frame), "a frame is what was sent");
+    }
+}
+
+/// What members send each other inside frames, without the checksum in front.
+pub fn peer_words(bytes: &[u8]) {
+    let _ = Forward::decode(bytes);
+    let _ = SnapshotPart::decode(bytes);
+    if let Ok(command) = Command::decode(bytes) {
+        let again = Command::decode(command.encode_to_vec().as_slice());
+        assert_eq!(again.as_ref(), Ok(&command));
+    }
+}
+
+/// Commands of the log, one after the other, each behind its length (two bytes, little-endian): the state machine takes any.
+pub fn commands(bytes: &[u8]) {
+    let mut store = Store::new();
+    let mut rest = bytes;
+    let mut index = 0;
+    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(behind.len());
+        let (command, behind) = behind.split_at(length);
+        rest = behind;
+        let Ok(command) = Command::decode(command) else { continue };
+        index += 1;
+        let before = store.revision();
+        let _ = store.apply(Applied { index, term: 1 }, command, Instant(index));
+        assert!(store.revision() - before <= 1, "one command is one revision at most");
+    }
+    let _ = store.hash_kv(0);
+}
+
+/// Requests of clients, and the checks before they enter the log.
+pub fn request(bytes: &[u8]) {
+    let _ = RangeRequest::decode(bytes).map(|request| check_range(&request).map(|()| Store::new().range(&request)));
+    let _ = PutRequest::decode(bytes).map(|request| check_put(&request));
+    let _ = DeleteRangeRequest::decode(bytes).map(|request| check_delete(&request));
+    let _ = TxnRequest::decode(bytes).map(|request| check_txn(&request, OPS));
+    let _ = LeaseGrantRequest::decode(bytes);
+    let _ = WatchRequest::decode(bytes);
+    let _ = WatchCreateRequest::decode(bytes);
+}
+
+/// The body of a request to the JSON gateway. What is understood is said again in JSON, and understood alike.
+pub fn json(bytes: &[u8]) {
+    for route in ROUTES {
+        let Ok(messages) = json::from_json(route.input, bytes) else { continue };
+        for message in messages {
+            let again = json::to_json(route.input, &message).expect("what was understood can be said");
+            let twice = json::from_json(route.input, again.as_bytes()).expect("what was said is understood");
+            assert_eq!(twice.len(), 1, "{again}");
+            let said = json::to_json(route.input, &twice[0]).expect("and said again");
+            assert_eq!(said, again);
+        }
+    }
+    for route in ROUTES {
+        // Answers come from inside, but are read with the same tables.
+        let _ = json::to_json(route.output, bytes);
+    }
+}
+
+fn put_file(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
+    let mut file = disk.create(name, Growth::Exact).expect("create");
+    file.write(bytes).expect("write");
+    file.sync().expect("sync");
+    disk.sync_names().expect("sync");
+}
+
+/// A file of the log at the start of a member.
+pub fn log(bytes: &[u8]) {
+    let disk = MemoryDisk::default();
+    put_file(&disk, "wal-0000000000000001", bytes);
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    if let Ok(Some((_, first))) = Wal::open(Arc::clone(&disk), 7, Applied::default()) {
+        // A torn tail was cut: the second start finds the same, and nothing to cut.
+        let (_, second) = Wal::open(disk, 7, Applied::default()).expect("it was opened before").expect("a log");
+        assert_eq!((second.entries, second.cut), (first.entries, 0));
+    }
+}
+
+/// The files of a member's own snapshot at its start, each behind the length of its name (a byte), its name, and its length (four
+/// bytes, little-endian).
+pub fn snapshot(bytes: &[u8]) {
+    let disk = MemoryDisk::default();
+    let mut rest = bytes;
+    while let Some((length, behind)) = rest.split_first() {
+        let (name, behind) = behind.split_at(usize::from(*length).min(behind.len()));
+        let Some((length, behind)) = behind.split_first_chunk::<4>() else { break };
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).min(behind.len());
+        let (content, behind) = behind.split_at(length);
+        rest = behind;
+        put_file(&disk, &String::from_utf8_lossy(name), content);
+    }
+    if let Ok(Some(loaded)) = snapfile::load(&disk) {
+        let _ = loaded.store.hash_kv(0);
+    }
+}
+
+/// A snapshot from another member.
+pub fn arriving(bytes: &[u8]) {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let shared = Arc::new(Shared::new(2, Store::new(), snapfile::Runs::default()));
+    let Ok(mut arriving) = snapfile::Arriving::begin(Arc::clone(&disk), &shared) else { return };
+    for piece in bytes.chunks(100) {
+        if arriving.write(piece).is_err() {
+            return;
+        }
+    }
+    let _ = arriving.finish();
+}
+
+/// A database file of etcd's.
+pub fn database(bytes: &[u8]) {
+    let Ok(mut file) = tempfile::tempfile() else { return };
+    if file.write_all(bytes).is_ok()
+        && let Ok(reader) = Reader::open(file)
+    {
+        let _ = read_store(&reader);
+    }
+}
+
+/// A command line: arguments one a line; those that hold `=` and begin with `ETCD_` are variables.
+pub fn flags(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (variables, arguments): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("ETCD_"));
+    let variable = |name: &str| {
+        let found = variables.iter().filter_map(|line| line.split_once('=')).find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.to_owned())
+    };
+    let _ = Config::parse(arguments.into_iter().map(Into::into), variable);
+}
