@@ -52,11 +52,18 @@ struct Two {
 struct Asked {
     #[prost(string, tag = "1")]
     id: String,
+    /// For Create.
+    #[prost(string, tag = "2")]
+    bundle: String,
 }
 
 /// Calls a method and waits for the answer.
 fn call(socket: &mut UnixStream, service: &str, method: &str, id: &str) -> Response {
-    let payload = Asked { id: id.into() }.encode_to_vec();
+    call_with(socket, service, method, &Asked { id: id.into(), bundle: String::new() })
+}
+
+fn call_with(socket: &mut UnixStream, service: &str, method: &str, asked: &Asked) -> Response {
+    let payload = asked.encode_to_vec();
     let data = Request { service: service.into(), method: method.into(), payload }.encode_to_vec();
     let mut frame = (data.len() as u32).to_be_bytes().to_vec();
     frame.extend([0, 0, 0, 1, 1, 0]);
@@ -81,7 +88,12 @@ fn bundle(name: &str) -> PathBuf {
 fn start(bundle: &Path, environment: &[(&str, &str)]) -> String {
     let id = bundle.file_name().unwrap();
     let mut command = Command::new(shim());
-    command.args(["-namespace", "test", "-address", "/nowhere.sock", "-publish-binary", "/bin/false", "-id"]).arg(id);
+    let publisher = bundle.join("publisher");
+    command
+        .args(["-namespace", "test", "-address", "/nowhere.sock", "-id"])
+        .arg(id)
+        .arg("-publish-binary")
+        .arg(publisher);
     let output = command.arg("start").envs(environment.iter().copied()).current_dir(bundle).output().unwrap();
     assert!(output.status.success(), "{}", text_of(&output.stderr));
     assert_eq!(text_of(&output.stderr), "");
@@ -132,6 +144,40 @@ fn whoever_does_not_speak_the_protocol_is_let_go_and_others_are_served() {
     let mut socket = UnixStream::connect(path).unwrap();
     assert_eq!(call(&mut socket, "containerd.task.v2.Task", "Shutdown", "x").status, None);
     while Path::new(path).exists() {}
+    fs::remove_dir_all(bundle).unwrap();
+}
+
+#[test]
+fn where_the_daemon_has_no_socket_for_events_a_program_tells_them_and_again_when_it_fails() {
+    if !can_run() {
+        return;
+    }
+    let bundle = bundle("publish");
+    let id = bundle.file_name().unwrap().to_str().unwrap().to_owned();
+    fs::create_dir_all(bundle.join("rootfs")).unwrap();
+    fs::copy("/bin/busybox", bundle.join("rootfs/true")).unwrap();
+    let config = serde_json::json!({
+        "ociVersion": "1.0.2", "root": {"path": "rootfs"},
+        "process": {"args": ["/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
+        "linux": {"cgroupsPath": format!("/{id}"), "namespaces": [{"type": "pid"}, {"type": "mount"}]}
+    });
+    fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+    // The first time it fails.
+    let script = "#!/bin/sh\ncd \"${0%/*}\"\n[ -e failed ] || { : >failed; exit 1; }\n[ $(wc -c) -gt 0 ] && echo \"$5 $7\" >>told\n";
+    fs::write(bundle.join("publisher"), script).unwrap();
+    Command::new("chmod").arg("755").arg(bundle.join("publisher")).status().unwrap();
+    let address = start(&bundle, &[]);
+    let path = address.strip_prefix("unix://").unwrap();
+    let mut socket = UnixStream::connect(path).unwrap();
+    let service = "containerd.task.v3.Task";
+    let asked = Asked { id: id.clone(), bundle: bundle.display().to_string() };
+    assert_eq!(call_with(&mut socket, service, "Create", &asked).status, None);
+    for method in ["Start", "Wait", "Delete", "Shutdown"] {
+        assert_eq!(call(&mut socket, service, method, &id).status, None, "{method}");
+    }
+    while Path::new(path).exists() {}
+    let told = fs::read_to_string(bundle.join("told")).unwrap();
+    assert_eq!(told, "/tasks/create test\n/tasks/start test\n/tasks/exit test\n/tasks/delete test\n");
     fs::remove_dir_all(bundle).unwrap();
 }
 
