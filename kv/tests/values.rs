@@ -104,6 +104,7 @@ fn a_snapshot_writes_what_is_new_and_leaves_the_rest_as_it_is() {
     assert!(disk.read(&second[2]).expect("read").len() < 64, "one value");
     snapshot(&disk, &mut driver, Effort::Usual);
     assert_eq!(files(&disk, "values-"), second, "nothing is new");
+    driver.renew_log();
     let again = open(&disk.after_power_cut(|_, _| 0)).expect("open");
     assert_eq!(hash(&again), hash(&driver));
     let after = read_all(&again).expect("readable");
@@ -120,7 +121,18 @@ fn what_compaction_removed_leaves_the_disk_when_it_shall_become_small() {
     let at = revision(&driver);
     run(&mut driver, compact(at)).expect("compact");
     while driver.scrub() == Scrub::More {}
-    snapshot(&disk, &mut driver, Effort::Shrink);
+    let log = files(&disk, "wal-");
+    run(&mut driver, put("large", &"v".repeat(1_000_000))).expect("put");
+    run(&mut driver, delete("large")).expect("delete");
+    let at = revision(&driver);
+    run(&mut driver, compact(at)).expect("compact");
+    while driver.scrub() == Scrub::More {}
+    driver.snapshot_begun();
+    let written = snapfile::write(&disk, driver.shared(), Effort::Shrink).expect("snapshot");
+    driver.renew_log();
+    driver.snapshot_done(written);
+    assert!(files(&disk, "wal-")[0] > log[0], "a new file of the log took the place of the old one");
+    assert!(disk.read(&files(&disk, "wal-")[0]).expect("read").len() < 1000);
     while driver.scrub() == Scrub::More {}
     let values = files(&disk, "values-");
     assert_eq!((values.len(), files(&disk, "index-").len()), (1, 1));

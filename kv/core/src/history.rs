@@ -3,7 +3,7 @@
 use crate::{
     limits::HISTORY_CHUNK,
     packed::Packed,
-    record::{Record, Revision},
+    record::{Key, Record, Revision},
     store::RECORD_OVERHEAD,
     value::{Place, Value},
 };
@@ -109,6 +109,19 @@ impl History {
     /// The record of exactly this revision.
     pub(crate) fn get(&self, rev: Revision) -> Option<Record> {
         self.chunks[self.chunk_of(rev)?].get(rev)
+    }
+
+    /// A record shares these bytes of its key from now on; they are equal to its own.
+    pub(crate) fn share_key(&mut self, rev: Revision, key: &Key) {
+        match self.chunk_of(rev).and_then(|at| self.chunks.get_mut(at)) {
+            Some(Chunk::Packed(packed)) => packed.set_key(rev, key),
+            Some(Chunk::Open(records)) => {
+                if let Ok(at) = records.binary_search_by_key(&rev, |record| record.rev) {
+                    records[at].key = Key::clone(key);
+                }
+            }
+            None => {}
+        }
     }
 
     /// The last chunk that starts at or before `rev`.

@@ -2,7 +2,7 @@
 //!
 //! etcd keeps generations (create to delete) for each key; here a deletion is a mark on its revision, which says the
 //! same in a third of the space.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use crate::{
     keyrange::KeyRange,
@@ -71,10 +71,32 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// Makes an index of changes in the order of their revisions, each with its own copy of the key's bytes: all at once,
+    /// which for many keys takes a fraction of the time and less memory. `share` gets every further change of a key and
+    /// the bytes that all of them share.
+    pub(crate) fn build(mut changes: Vec<(Key, Step)>, mut share: impl FnMut(Revision, &Key)) -> Self {
+        // Stable, so that a key's changes stay in their order.
+        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut keys: Vec<(Key, Steps)> = Vec::with_capacity(changes.len());
+        for (key, step) in changes {
+            match keys.last_mut() {
+                Some((known, steps)) if *known == key => {
+                    share(step.rev(), known);
+                    steps.push(step);
+                }
+                _ => keys.push((key, Steps::One(step))),
+            }
+        }
+        let exists =
+            |(_, steps): &&(Key, Steps)| steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
+        let live = keys.iter().filter(exists).count();
+        Self { keys: keys.into_iter().collect(), live }
+    }
+
     /// Adds the newest change of a key and answers the shared key bytes.
     pub(crate) fn push(&mut self, key: &[u8], step: Step) -> Key {
         // One lookup for a known key; the shared bytes come from the map.
-        let bounds = (std::ops::Bound::Included(key), std::ops::Bound::Included(key));
+        let bounds = (Bound::Included(key), Bound::Included(key));
         if let Some((known, steps)) = self.keys.range_mut::<[u8], _>(bounds).next() {
             let was_live = steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
             match (was_live, step.change) {
@@ -91,6 +113,12 @@ impl Index {
         key
     }
 
+    /// The shared bytes of a key, if this is its newest change.
+    pub(crate) fn shared_if_newest(&self, key: &[u8], rev: Revision) -> Option<Key> {
+        let (key, steps) = self.keys.get_key_value(key)?;
+        (steps.as_slice().last()?.rev() == rev).then(|| Key::clone(key))
+    }
+
     /// The revision under which `key` exists at `at`.
     pub(crate) fn get(&self, key: &[u8], at: i64) -> Option<Revision> {
         let step = self.keys.get(key)?.newest(at)?;
@@ -99,12 +127,26 @@ impl Index {
 
     /// Keys of a range that exist at `at`, in key order.
     pub(crate) fn range<'a>(&'a self, range: &'a KeyRange, at: i64) -> impl Iterator<Item = (&'a Key, Revision)> {
-        range.bounds().into_iter().flat_map(move |bounds| self.keys.range::<[u8], _>(bounds)).filter_map(
-            move |(key, steps)| {
-                let step = steps.newest(at)?;
-                (step.change == Change::Put).then_some((key, step.rev()))
-            },
-        )
+        self.range_after(range, None, at)
+    }
+
+    /// Like [`Self::range`], only of those keys that come after one of them.
+    pub(crate) fn range_after<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        after: Option<&'a [u8]>,
+        at: i64,
+    ) -> impl Iterator<Item = (&'a Key, Revision)> {
+        let bounds = range.bounds().map(|(from, to)| (after.map_or(from, Bound::Excluded), to));
+        // A single key, or the last one, has nothing behind it; ordered maps panic over such bounds.
+        let bounds = bounds.filter(|(from, to)| match (from, to) {
+            (Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from < to,
+            _ => true,
+        });
+        bounds.into_iter().flat_map(move |bounds| self.keys.range::<[u8], _>(bounds)).filter_map(move |(key, steps)| {
+            let step = steps.newest(at)?;
+            (step.change == Change::Put).then_some((key, step.rev()))
+        })
     }
 
     /// Number of keys that exist now.

@@ -83,6 +83,15 @@ impl Packed {
         self.block(self.block_of(rev)).find(|record| record.rev >= rev).filter(|record| record.rev == rev)
     }
 
+    /// The bytes of a record's key are these from now on.
+    pub(crate) fn set_key(&mut self, rev: Revision, key: &Key) {
+        let block = self.block_of(rev);
+        let at = self.block(block).position(|record| record.rev == rev);
+        if let Some(held) = at.and_then(|at| self.keys.get_mut(block * PACKED_BLOCK + at)) {
+            *held = Key::clone(key);
+        }
+    }
+
     /// Records from `rev` on.
     pub(crate) fn since(&self, rev: Revision) -> impl Iterator<Item = Record> {
         (self.block_of(rev)..self.blocks.len())

@@ -46,10 +46,7 @@ impl Store {
         let filters = Filters::of(request);
         let mut found: Vec<Revision> = Vec::new();
         let mut total = 0;
-        // Without an order or a filter, one more than the limit is all that "more" needs; the rest is only counted. As in
-        // etcd that holds for a sort target without an order, too: then only what the limit lets through is sorted.
-        let unsorted = request.sort_order() == SortOrder::None;
-        let enough = if unsorted && filters.none() && limit > 0 { limit + 1 } else { usize::MAX };
+        let enough = filters.enough(request, limit);
         for (_, rev) in self.index.range(&range, at) {
             total += 1;
             if found.len() < enough {
@@ -78,36 +75,43 @@ impl Store {
     }
 }
 
-fn count(n: usize) -> i64 {
+pub(crate) fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// The revision bounds of a request; 0 is no bound.
-struct Filters {
+#[derive(Debug)]
+pub(crate) struct Filters {
     mods: (i64, i64),
     creates: (i64, i64),
 }
 
 impl Filters {
-    fn of(request: &RangeRequest) -> Self {
+    pub(crate) fn of(request: &RangeRequest) -> Self {
         Self {
             mods: (request.min_mod_revision, request.max_mod_revision),
             creates: (request.min_create_revision, request.max_create_revision),
         }
     }
 
-    fn none(&self) -> bool {
-        self.mods == (0, 0) && self.creates == (0, 0)
+    /// How many pairs need be found. Without an order or a filter, one more than the limit is all that "more" needs; the
+    /// rest is only counted. As in etcd that holds for a sort target without an order, too: then only what the limit lets
+    /// through is sorted.
+    pub(crate) fn enough(&self, request: &RangeRequest, limit: usize) -> usize {
+        let all_pass = self.mods == (0, 0) && self.creates == (0, 0);
+        let unsorted = request.sort_order() == SortOrder::None;
+        if unsorted && all_pass && limit > 0 { limit + 1 } else { usize::MAX }
     }
 
-    fn pass(&self, record: &Record) -> bool {
+    pub(crate) fn pass(&self, record: &Record) -> bool {
         let within = |(min, max): (i64, i64), value: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
         within(self.mods, record.rev.main) && within(self.creates, record.create)
     }
 }
 
 /// In which order the answer lists keys.
-enum Order {
+#[derive(Debug)]
+pub(crate) enum Order {
     /// By key, ascending, which is how the index yields them.
     AsFound,
     By(SortTarget, SortOrder),
@@ -115,11 +119,31 @@ enum Order {
 
 impl Order {
     /// etcd's rule: a target other than the key without an order sorts ascending.
-    fn of(request: &RangeRequest) -> Self {
+    pub(crate) fn of(request: &RangeRequest) -> Self {
         match (request.sort_target(), request.sort_order()) {
             (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => Self::AsFound,
             (target, SortOrder::None) => Self::By(target, SortOrder::Ascend),
             (target, order) => Self::By(target, order),
+        }
+    }
+
+    /// The number that a record is sorted by, unless it is by key, as which they are found, or by value.
+    pub(crate) fn rank(&self, record: &Record) -> i64 {
+        match self {
+            Self::By(SortTarget::Version, _) => record.version,
+            Self::By(SortTarget::Create, _) => record.create,
+            Self::By(SortTarget::Mod, _) => record.rev.main,
+            Self::AsFound | Self::By(SortTarget::Key | SortTarget::Value, _) => 0,
+        }
+    }
+
+    /// Sorts what was found in the order of its keys.
+    pub(crate) fn sort_by_rank<T>(&self, found: &mut [T], rank: impl Fn(&T) -> i64) {
+        match self {
+            Self::By(SortTarget::Key, SortOrder::Descend) => found.reverse(),
+            Self::AsFound | Self::By(SortTarget::Key | SortTarget::Value, _) => {}
+            Self::By(_, SortOrder::Descend) => found.sort_by_key(|one| std::cmp::Reverse(rank(one))),
+            Self::By(..) => found.sort_by_key(rank),
         }
     }
 

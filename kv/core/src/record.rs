@@ -59,6 +59,17 @@ impl Record {
         }
     }
 
+    /// As the API shows it, without key and value.
+    pub(crate) fn numbers(&self) -> KeyValue {
+        KeyValue {
+            create_revision: self.create,
+            mod_revision: self.rev.main,
+            version: self.version,
+            lease: self.lease,
+            ..KeyValue::default()
+        }
+    }
+
     /// Bytes of key and value.
     pub(crate) fn bytes(&self) -> u64 {
         (self.key.len() + self.value.len()) as u64

@@ -14,6 +14,8 @@ use crate::{
     alarm::Alarms,
     auth::Auth,
     error::Refused,
+    index::{Index, Step},
+    lease::LeaseId,
     limits::SNAPSHOT_PART_BYTES,
     member::{Member, Members, Vote},
     record::{Change, Key, Record, Revision},
@@ -189,6 +191,10 @@ impl std::error::Error for RestoreError {}
 #[derive(Debug, Default)]
 pub struct Restore {
     store: Store,
+    /// What becomes the index at the end.
+    changes: Vec<(Key, Step)>,
+    /// Changes that gave a key to a lease.
+    leased: Vec<(Key, Revision, LeaseId)>,
     expected: Option<u64>,
     last: Revision,
     found: u64,
@@ -205,6 +211,10 @@ impl Restore {
         }
         if self.expected.is_none() {
             return Err(RestoreError::NoHead);
+        }
+        // Only before the records: which of them a lease has is found out at the end.
+        if self.found > 0 && !part.leases.is_empty() {
+            return Err(RestoreError::OutOfOrder);
         }
         for lease in part.leases {
             self.store.lessor.restore(lease.id, lease.ttl_seconds, lease.remaining_seconds);
@@ -257,19 +267,14 @@ impl Restore {
             create: create_revision,
             version,
             lease,
-            key: Key::from([]),
+            key: Key::from(&*key),
             value: place.map_or_else(|| Value::Here(Bytes::copy_from_slice(&value)), Value::Away),
         };
-        // Without a lease nobody lets a key go.
-        let leases = self.store.lessor.iter().next().is_some();
-        let previous = leases.then(|| self.store.lookup(&key, rev.main)).flatten().map_or(0, |old| old.lease);
-        let key = self.store.append(&key, record);
-        if previous != 0 && previous != lease {
-            self.store.lessor.detach(previous, &key);
-        }
         if lease != 0 {
-            self.store.lessor.attach(lease, key);
+            self.leased.push((Key::clone(&record.key), rev, lease));
         }
+        self.changes.push((Key::clone(&record.key), Step::new(rev, change)));
+        self.store.history.push(record);
         Ok(())
     }
 
@@ -279,6 +284,14 @@ impl Restore {
     /// No head, or another number of revisions than it said.
     pub fn finish(mut self) -> Result<Store, RestoreError> {
         let expected = self.expected.ok_or(RestoreError::NoHead)?;
+        let Store { history, index, lessor, .. } = &mut self.store;
+        *index = Index::build(self.changes, |rev, key| history.share_key(rev, key));
+        // A key is its lease's as long as nothing came after.
+        for (key, rev, lease) in self.leased {
+            if let Some(key) = index.shared_if_newest(&key, rev) {
+                lessor.attach(lease, key);
+            }
+        }
         if expected != self.found {
             return Err(RestoreError::WrongCount { expected, found: self.found });
         }

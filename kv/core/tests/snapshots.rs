@@ -45,6 +45,29 @@ fn a_restored_store_is_the_store() {
 }
 
 #[test]
+fn a_lease_has_after_a_restore_the_keys_that_it_had_and_no_others() {
+    let mut store = Store::new();
+    for lease in [7, 8] {
+        grant(&mut store, lease, 60).expect("grant");
+    }
+    for key in ["kept", "let go", "moved", "deleted", "deleted and again"] {
+        put_leased(&mut store, key, 7).expect("put");
+    }
+    put(&mut store, "let go", "v");
+    put_leased(&mut store, "moved", 8).expect("put");
+    delete(&mut store, "deleted");
+    delete(&mut store, "deleted and again");
+    put(&mut store, "deleted and again", "v");
+    let mut copy = restore(take(&store)).expect("restore");
+    for one in [&mut store, &mut copy] {
+        revoke(one, 7).expect("revoke");
+    }
+    assert_eq!(copy.hash_kv(0), store.hash_kv(0));
+    let left = ["kept", "let go", "moved", "deleted", "deleted and again"].map(|key| get(&copy, key).is_some());
+    assert_eq!(left, [false, true, true, false, true]);
+}
+
+#[test]
 fn parts_are_small() {
     let parts = take(&filled());
     let largest = parts.iter().map(prost::Message::encoded_len).max().expect("parts");

@@ -485,7 +485,12 @@ impl World {
         let Some(life) = &mut node.life else { return };
         life.driver.snapshot_begun();
         match snapfile::write(&node.disk, life.driver.shared(), effort) {
-            Ok(written) => life.driver.snapshot_done(written),
+            Ok(written) => {
+                if effort == Effort::Shrink {
+                    life.driver.renew_log();
+                }
+                life.driver.snapshot_done(written);
+            }
             Err(_) => self.crash(id),
         }
     }

@@ -23,12 +23,16 @@ impl Api {
         if !request.serializable {
             self.linearize().await?;
         }
+        self.range_in(&read(&self.shared.store), request)
+    }
+
+    /// Answers a range from the store as it is now, in one piece.
+    pub(super) fn range_in(&self, store: &Store, request: &RangeRequest) -> Result<RangeResponse, Status> {
         count(&self.shared.metrics.ranges);
-        let store = read(&self.shared.store);
-        let caller = self.caller_in(&store)?;
+        let caller = self.caller_in(store)?;
         store.auth().permit_read(&caller, &request.key, &request.range_end).map_err(refused)?;
         let mut response = store.range(request).map_err(refused)?;
-        response.header = response.header.map(|header| self.header_of(&store, header.revision));
+        response.header = response.header.map(|header| self.header_of(store, header.revision));
         Ok(response)
     }
 

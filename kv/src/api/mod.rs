@@ -10,6 +10,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod range;
 mod status;
 mod turns;
 mod watch;
@@ -28,6 +29,7 @@ use hull_kv_proto::{
     etcdserverpb::{CompactionRequest, ResponseHeader},
     hullpb::{command::Op, question::About},
 };
+pub(crate) use range::Ranged;
 pub(crate) use status::refused;
 use tokio::sync::oneshot;
 use tonic::Status;

@@ -271,7 +271,12 @@ impl Runner {
     fn snapshot_ended(&mut self, result: io::Result<Written>) {
         let ended = std::mem::replace(&mut self.snapshot, Snapshot::Idle);
         match result {
-            Ok(written) => self.driver.snapshot_done(written),
+            Ok(written) => {
+                if ended == Snapshot::Writing(Effort::Shrink) {
+                    self.driver.renew_log();
+                }
+                self.driver.snapshot_done(written);
+            }
             Err(error) => {
                 eprintln!("hull-kv: write a snapshot: {error}; the log keeps growing until one succeeds");
                 self.driver.snapshot_failed();

@@ -50,6 +50,14 @@ impl Driver {
         self.snapshots = Snapshots::Fail;
     }
 
+    /// The data shall become small, and a snapshot is durable: the log begins a new file, so that the old one can go.
+    pub fn renew_log(&mut self) {
+        let next = self.raft.raft.raft_log.last_index() + 1;
+        if let Err(error) = self.wal.renew(next) {
+            eprintln!("hull-kv: begin a new log file: {error}; the old one goes on");
+        }
+    }
+
     /// A snapshot is durable: log files that it covers go.
     pub fn snapshot_done(&mut self, written: Written) {
         self.snapshots = Snapshots::Succeed;

@@ -15,10 +15,11 @@ use hull_kv_proto::{
 use tonic::{Code, Status, body::Body};
 use tower_service::Service as _;
 
-use super::led;
+use super::{large, led, unary};
 use crate::{
     api::{Api, HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, health_check},
     limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES},
+    shared::Shared,
 };
 
 /// Largest message of a watch or keep-alive (bytes).
@@ -41,6 +42,9 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let uri = request.uri().clone();
     let path = uri.path();
     let service = path.split('/').nth(1).unwrap_or_default();
+    if path == unary::RANGE && unary::is_plain(&request) {
+        return counted(&shared, path, large::range(api, request, largest).await);
+    }
     // The services' errors are `Infallible`: a refusal is an answer.
     let answered = match service {
         "etcdserverpb.KV" => KvServer::new(api).max_decoding_message_size(largest).call(request).await,
@@ -56,13 +60,18 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     };
     match answered {
         Ok(response) => {
-            // A refusal is in the head; streams that break later count as begun well.
-            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-            shared.metrics.call(path, code);
+            let response = counted(&shared, path, response);
             if needs_leader { response.map(|body| led::watch_over(body, shared)) } else { response }
         }
         Err(never) => match never {},
     }
+}
+
+/// Counts an answer. A refusal is in the head; streams that break later count as begun well.
+fn counted(shared: &Shared, path: &str, response: Response<Body>) -> Response<Body> {
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    shared.metrics.call(path, code);
+    response
 }
 
 /// One answer and the end: clients that watch ask again after it.

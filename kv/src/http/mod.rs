@@ -5,6 +5,7 @@ mod exchange;
 mod gateway;
 mod grpc;
 mod info;
+mod large;
 mod led;
 mod listen;
 mod messages;

@@ -22,7 +22,7 @@ pub(super) enum Call {
     Txn(TxnRequest),
 }
 
-const RANGE: &str = "/etcdserverpb.KV/Range";
+pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 const PUT: &str = "/etcdserverpb.KV/Put";
 const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
 const TXN: &str = "/etcdserverpb.KV/Txn";
@@ -43,17 +43,11 @@ pub(super) fn is_plain<B>(request: &Request<B>) -> bool {
 impl Call {
     /// Reads a call whose message is all of `body`.
     pub(super) fn read(path: &str, body: &Bytes) -> Option<Self> {
-        let prefix = body.first_chunk::<PREFIX>()?;
-        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-        if prefix[0] != 0 || body.len() != PREFIX + length {
-            return None;
-        }
-        let message = body.slice(PREFIX..);
         match path {
-            RANGE => RangeRequest::decode(message).ok().filter(|range| range.range_end.is_empty()).map(Self::Range),
-            PUT => PutRequest::decode(message).ok().map(Self::Put),
-            DELETE_RANGE => DeleteRangeRequest::decode(message).ok().map(Self::DeleteRange),
-            TXN => TxnRequest::decode(message).ok().map(Self::Txn),
+            RANGE => message::<RangeRequest>(body).filter(|range| range.range_end.is_empty()).map(Self::Range),
+            PUT => message(body).map(Self::Put),
+            DELETE_RANGE => message(body).map(Self::DeleteRange),
+            TXN => message(body).map(Self::Txn),
             _ => None,
         }
     }
@@ -79,6 +73,16 @@ impl Call {
         api.shared.metrics.call(path, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer
     }
+}
+
+/// The one message that all of `body` is.
+pub(super) fn message<M: Message + Default>(body: &Bytes) -> Option<M> {
+    let prefix = body.first_chunk::<PREFIX>()?;
+    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    if prefix[0] != 0 || body.len() != PREFIX + length {
+        return None;
+    }
+    M::decode(body.slice(PREFIX..)).ok()
 }
 
 /// A message as it goes over the wire.

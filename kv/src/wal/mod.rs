@@ -119,6 +119,14 @@ impl Wal {
         Ok(Persisted(()))
     }
 
+    /// Goes on in a new file if that can make the old one superfluous soon. `next_index` is the index of the next entry.
+    ///
+    /// # Errors
+    /// The disk's; the log is as it was.
+    pub fn renew(&mut self, next_index: u64) -> io::Result<()> {
+        if self.durable > WORTH_RENEWING { self.rotate(Some(next_index)) } else { Ok(()) }
+    }
+
     /// Nothing to write: what was promised before stands.
     pub fn nothing(&self) -> Persisted {
         Persisted(())
@@ -158,6 +166,9 @@ impl Wal {
         self.segments.iter().map(|segment| segment.length).sum()
     }
 }
+
+/// A file that holds no more than this (bytes) need not become superfluous.
+const WORTH_RENEWING: u64 = 512 * 1024;
 
 /// A write buffer larger than this (bytes) is given back after the batch.
 const BUFFER_KEPT: usize = 1024 * 1024;

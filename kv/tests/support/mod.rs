@@ -105,6 +105,11 @@ impl Member {
         self.child.wait().expect("wait");
     }
 
+    /// The process' number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }
