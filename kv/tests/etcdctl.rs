@@ -35,7 +35,7 @@ impl Side<'_> {
         let endpoint = format!("127.0.0.1:{}", self.port);
         let script = match words.strip_prefix("for a while: ") {
             // What it reads stays open, so that it does not end by itself.
-            Some(words) => format!("{{ cat; sleep 3; }} | timeout 3 etcdctl --endpoints {endpoint} {words}"),
+            Some(words) => format!("{{ cat; sleep 5; }} | timeout 3 etcdctl --endpoints {endpoint} {words}"),
             None => format!("etcdctl --endpoints {endpoint} {words}"),
         };
         let script = script.replace("SELF", &endpoint);
@@ -251,7 +251,10 @@ fn compare(verbs: &[(&str, &str)]) {
     let (theirs, ours) = (Side { port: etcd.port, folder: &theirs }, Side { port: member.port, folder: &ours });
     let mut differ = Vec::new();
     for (words, input) in verbs {
-        let (expected, said) = (theirs.run(words, input), ours.run(words, input));
+        let (said, expected) = std::thread::scope(|scope| {
+            let etcds = scope.spawn(|| theirs.run(words, input));
+            (ours.run(words, input), etcds.join().expect("etcdctl"))
+        });
         if expected != said {
             differ.push(format!("etcdctl {words}\n  etcd: {expected:?}\n  here: {said:?}"));
         }
