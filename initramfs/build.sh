@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Builds kernel, programs, image and releases in that order, each only when something it is made of changed.
-# Usage: build.sh kernel|programs|image|release   (with OUT, KERNEL, VERSION, CMDLINE, EXTRA_ROOT from the Makefile)
+# Usage: build.sh kernel|programs [NAME...]|image|release   (with OUT, KERNEL, VERSION, CMDLINE, EXTRA_ROOT from the Makefile)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-out} flavour=${KERNEL:-virt}
 keys=${HULL_KEYS:-${HULL_CACHE:-$HOME/.cache/hull}/keys}
 target=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu
+# Of the image, and those that are for other hosts.
 programs=(hull-init hull-kv hull-launcher hullctl hull-hello)
+others=(hull-oci)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 [ -t 2 ] || say() { printf '==> %s\n' "$*" >&2; }
@@ -22,7 +24,7 @@ build_kernel() {
 build_programs() {
     say "programs"
     local packages=() program
-    for program in "${programs[@]}"; do packages+=(-p "$program"); done
+    for program in "$@"; do packages+=(-p "$program"); done
     # No unwind tables, since a panic aborts; relocations packed; and no path of whoever builds, so that the bytes are the same anywhere:
     # the linker's script is found from the workspace, where cargo starts the compiler.
     local flags="-C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-Wl,-z,pack-relative-relocs"
@@ -31,7 +33,7 @@ build_programs() {
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags cargo build --locked --release "${packages[@]}"
     cargo build --locked -p hull-image
     mkdir -p "$out/bin"
-    for program in "${programs[@]}"; do
+    for program in "$@"; do
         cmp -s "$target/release/$program" "$out/bin/$program" || cp "$target/release/$program" "$out/bin/"
     done
 }
@@ -45,10 +47,14 @@ hull_image() {
 
 case ${1:-} in
 kernel) build_kernel ;;
-programs) build_programs ;;
+programs)
+    shift
+    [ $# -gt 0 ] || set -- "${programs[@]}" "${others[@]}"
+    build_programs "$@"
+    ;;
 image | release)
     build_kernel
-    build_programs
+    build_programs "${programs[@]}"
     say "$1 $VERSION"
     hull_image "$1"
     ;;

@@ -63,11 +63,11 @@ if [ -n "$program" ]; then
 fi
 
 say "hull-kv"
-cargo build --locked --quiet --release -p hull-kv
+initramfs/build.sh programs hull-kv
 cargo build --locked --quiet --release -p hull-kv-bench
 scratch=$(mktemp -d "$cache/run.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 ulimit -n "$(ulimit -Hn)"
-"$target/release/hull-kv-bench" --subject "hull-kv=$target/release/hull-kv" "${subjects[@]}" \
+"$target/release/hull-kv-bench" --subject "hull-kv=${OUT:-out}/bin/hull-kv" "${subjects[@]}" \
     --tool "$tool" --scratch "$scratch" --out docs/benchmarks-kv.md "$@"
 say "docs/benchmarks-kv.md"

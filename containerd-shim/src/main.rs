@@ -21,6 +21,7 @@ mod store;
 mod sys;
 mod volumes;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -41,11 +42,12 @@ fn main() -> ExitCode {
         [] => launcher::main(),
         ["monitor", name] => monitor::main(name),
         ["--help" | "-h"] => {
-            print!("{USAGE}");
+            // A reader that has gone, as `head` does, needs no more.
+            let _ = write!(std::io::stdout(), "{USAGE}");
             ExitCode::SUCCESS
         }
         ["--version" | "-V"] => {
-            println!("hull-launcher {}", env!("CARGO_PKG_VERSION"));
+            let _ = writeln!(std::io::stdout(), "hull-launcher {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         words => {

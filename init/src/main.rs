@@ -77,6 +77,6 @@ fn resize_state() -> ExitCode {
 fn print_document() -> ExitCode {
     let mut document = String::new();
     let written = hull_init_core::cmdline::write_document(&mut document);
-    print!("{document}");
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let shown = std::io::Write::write_all(&mut std::io::stdout(), document.as_bytes());
+    if written.is_ok() && shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,5 @@
 //! hull-kv: the store of a Hull node, and a store with etcd's v3 API on any Linux machine.
+use std::io::Write;
 use std::process::ExitCode;
 
 use hull_kv::{
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
             };
         }
         Ok(Asked::Print(text)) => {
-            println!("{text}");
+            // A reader that has gone, as `head` does, needs no more.
+            let _ = writeln!(std::io::stdout(), "{text}");
             return ExitCode::SUCCESS;
         }
         Err(error) => {

@@ -66,12 +66,12 @@ pub(crate) fn features(parser: &mut Parser) -> Result<(), Failure> {
         return Err(unexpected(&argument));
     }
     let text = serde_json::to_string_pretty(&known(env!("CARGO_PKG_VERSION")));
-    println!("{}", text.map_err(|error| Failure(error.to_string()))?);
+    crate::log::say!("{}", text.map_err(|error| Failure(error.to_string()))?);
     Ok(())
 }
 
 /// Says who this is.
 pub(crate) fn version() -> Result<(), Failure> {
-    println!("hull-oci version {}\nspec: {NEWEST}", env!("CARGO_PKG_VERSION"));
+    crate::log::say!("hull-oci version {}\nspec: {NEWEST}", env!("CARGO_PKG_VERSION"));
     Ok(())
 }

@@ -7,24 +7,40 @@ use hull_runtime::clock;
 
 use crate::options::{Flag, Format, Global};
 
+/// Writes a line to standard output. A reader that has gone, as `head` does, needs no more of it.
+macro_rules! say {
+    ($($arguments:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($arguments)*)));
+    }};
+}
+
+/// Writes to standard output without an end of the line.
+macro_rules! say_as_is {
+    ($($arguments:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($arguments)*));
+    }};
+}
+
+pub(crate) use {say, say_as_is};
+
 /// Says what went wrong.
 pub(crate) fn error(global: &Global, text: &str) {
-    say(global, "error", text);
+    tell(global, "error", text);
 }
 
 /// Says what is not as it should be, and goes on.
 pub(crate) fn warning(global: &Global, text: &str) {
-    say(global, "warning", text);
+    tell(global, "warning", text);
 }
 
 /// Says what is done, where that is asked for.
 pub(crate) fn debug(global: &Global, text: &str) {
     if global.detail == Flag::Set {
-        say(global, "debug", text);
+        tell(global, "debug", text);
     }
 }
 
-fn say(global: &Global, level: &str, text: &str) {
+fn tell(global: &Global, level: &str, text: &str) {
     let line = line(global.format, level, text, &clock::now());
     let Some(path) = &global.log else {
         eprintln!("{line}");

@@ -17,7 +17,7 @@ pub(crate) fn state(global: &Global, parser: &mut Parser) -> Result<(), Failure>
     let folder = only_id(global, parser)?;
     let record = folder.record()?;
     let state = record.shown(record.status(&folder));
-    println!("{}", serde_json::to_string_pretty(&state).map_err(|error| Failure(error.to_string()))?);
+    crate::log::say!("{}", serde_json::to_string_pretty(&state).map_err(|error| Failure(error.to_string()))?);
     Ok(())
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn list(global: &Global, parser: &mut Parser) -> Result<(), Failure> 
     }
     let ids = state::all(&global.root)?;
     if quiet == Flag::Set {
-        ids.iter().for_each(|id| println!("{id}"));
+        ids.iter().for_each(|id| crate::log::say!("{id}"));
         return Ok(());
     }
     let mut states = Vec::new();
@@ -52,8 +52,10 @@ pub(crate) fn list(global: &Global, parser: &mut Parser) -> Result<(), Failure> 
         states.push(record.shown(record.status(&folder)));
     }
     match shape {
-        Format::Json if states.is_empty() => println!("null"),
-        Format::Json => println!("{}", serde_json::to_string(&states).map_err(|error| Failure(error.to_string()))?),
+        Format::Json if states.is_empty() => crate::log::say!("null"),
+        Format::Json => {
+            crate::log::say!("{}", serde_json::to_string(&states).map_err(|error| Failure(error.to_string()))?)
+        }
         Format::Text => table(&states),
     }
     Ok(())
@@ -71,7 +73,7 @@ fn table(states: &[State]) {
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     for row in &rows {
         let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", line.trim_end());
+        crate::log::say!("{}", line.trim_end());
     }
 }
 
@@ -110,7 +112,7 @@ pub(crate) fn ps(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
         pids.push(record.pid);
     }
     if shape == Format::Json {
-        println!("{}", json!(pids));
+        crate::log::say!("{}", json!(pids));
         return Ok(());
     }
     if words.is_empty() {
@@ -124,14 +126,14 @@ pub(crate) fn ps(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
         .split_ascii_whitespace()
         .position(|name| name == "PID")
         .ok_or_else(|| Failure("ps: couldn't find PID field in its output".to_owned()))?;
-    println!("{head}");
+    crate::log::say!("{head}");
     let of = |line: &&str| {
         line.split_ascii_whitespace()
             .nth(column)
             .and_then(|text| text.parse::<i32>().ok())
             .is_some_and(|pid| pids.contains(&pid))
     };
-    lines.filter(of).for_each(|line| println!("{line}"));
+    lines.filter(of).for_each(|line| crate::log::say!("{line}"));
     Ok(())
 }
 
@@ -154,7 +156,7 @@ pub(crate) fn events(global: &Global, parser: &mut Parser) -> Result<(), Failure
     }
     let say = |kind: &str, data: Option<Value>| {
         let event = Event { kind, id: &folder.id, data };
-        println!("{}", serde_json::to_string(&event).unwrap_or_default());
+        crate::log::say!("{}", serde_json::to_string(&event).unwrap_or_default());
     };
     let show = || say("stats", Some(stats(&groups)));
     if once == Flag::Set {

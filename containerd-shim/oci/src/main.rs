@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let (global, verb) = match options::global(&mut parser) {
         Ok(Some(parsed)) => parsed,
         Ok(None) => {
-            print!("{}", help::USAGE);
+            crate::log::say_as_is!("{}", help::USAGE);
             return ExitCode::SUCCESS;
         }
         Err(failure) => {
@@ -78,7 +78,7 @@ fn run(global: &Global, verb: &str, parser: &mut lexopt::Parser) -> Result<u8, S
         "plan" => done(make::plan(global, parser)),
         "version" => done(help::version()),
         "help" => {
-            print!("{}", help::USAGE);
+            crate::log::say_as_is!("{}", help::USAGE);
             Ok(0)
         }
         "checkpoint" | "restore" => {

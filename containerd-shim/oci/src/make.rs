@@ -146,7 +146,7 @@ pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
     if let Some(bundle) = options.id.take() {
         options.bundle = PathBuf::from(bundle);
     }
-    print!("{}", read_bundle(&options, None)?.plan);
+    crate::log::say_as_is!("{}", read_bundle(&options, None)?.plan);
     Ok(())
 }
 

@@ -82,7 +82,7 @@ fn default_root() -> PathBuf {
 pub(crate) fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, Failure> {
     match parser.next().map_err(|error| Failure(error.to_string()))? {
         Some(Arg::Short('h') | Arg::Long("help")) => {
-            print!("{}", crate::help::USAGE);
+            crate::log::say_as_is!("{}", crate::help::USAGE);
             std::process::exit(0)
         }
         argument => Ok(argument),
