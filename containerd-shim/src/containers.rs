@@ -19,10 +19,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup;
 use crate::clock::now_ms;
-use crate::images::read_inside;
 use crate::record::{self, Ended, Identity, Orders, Root, folder};
 use crate::sys::spawn;
 use crate::volumes;
+use hull_images::read_inside;
 
 pub(crate) use crate::record::State;
 

@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use crate::clock::now_ms;
 use crate::containers::{self, Found, Running, Start};
 use crate::declared::Declared;
-use crate::images::{self, Images};
 use crate::sys::readiness;
 use crate::{node, resolver, socket, store};
+use hull_images::{self as images, Images};
 
 /// The first port that a process without privileges may listen on. Containers share the node's network and hold no privilege over it,
 /// and nothing on a node is protected by a low port number.

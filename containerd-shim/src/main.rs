@@ -6,7 +6,6 @@ mod changes;
 mod clock;
 mod containers;
 mod declared;
-mod images;
 mod launcher;
 mod logs;
 mod monitor;

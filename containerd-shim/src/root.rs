@@ -20,8 +20,8 @@ use rustix::mount::{
     fsmount, fsopen, move_mount, open_tree,
 };
 
-use crate::images;
 use crate::sys::identity;
+use hull_images as images;
 
 /// Where the root is attached, in the container's folder.
 const ROOTFS: &str = "rootfs";

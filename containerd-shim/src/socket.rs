@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 
 use crate::changes::Changes;
 use crate::containers::log_path;
-use crate::images::{Images, Progress};
 use crate::launcher::Event;
 use crate::logs::Follower;
 use crate::record::folder;
+use hull_images::{Images, Progress};
 
 /// Wait after a caller could not be taken on, for want of descriptors most likely.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);

@@ -11,7 +11,7 @@ use hull_oci_core::declaration::Declaration;
 use hull_oci_core::oci::config::User;
 use hull_oci_core::spec::VOLUMES;
 
-use crate::images::{FolderLike, folder_inside};
+use hull_images::{FolderLike, folder_inside};
 
 /// Mode of a volume that is mounted where the image has no folder.
 const MODE: u32 = 0o755;

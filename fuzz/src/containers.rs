@@ -1,7 +1,10 @@
 //! Decoders of the container room: configurations, images, declarations, requests to the launcher.
 
+use std::fs;
+
+use hull_images::{Images, Progress};
 use hull_oci_core::declaration::{self, Declaration};
-use hull_oci_core::image;
+use hull_oci_core::image::{self, Packing};
 use hull_oci_core::oci::cgroup::Hierarchy;
 use hull_oci_core::oci::plan::{Facts, Leave, Owner, plan};
 use hull_oci_core::oci::process::{Host, Module};
@@ -54,4 +57,40 @@ pub(crate) fn declaration(bytes: &[u8]) {
 /// What a client says to the launcher's socket.
 pub(crate) fn api(bytes: &[u8]) {
     let _ = serde_json::from_slice::<hull_oci_core::api::Request>(bytes);
+}
+
+/// Bytes that a layer or an archive of this size may become; what a bomb wants is far more.
+const UNPACKED_MAX: u64 = 1 << 20;
+
+/// A layer: nothing of it lands beside its folder. The first byte chooses how it is packed.
+pub(crate) fn layer(bytes: &[u8]) {
+    let Some((packing, packed)) = bytes.split_first() else { return };
+    let packing = match packing % 3 {
+        0 => Packing::Plain,
+        1 => Packing::Gzip,
+        _ => Packing::Zstd,
+    };
+    let outside = tempfile::tempdir().expect("a folder for the test");
+    let inside = outside.path().join("layer");
+    fs::create_dir(&inside).expect("a folder in it");
+    let _ = hull_images::fill(&inside, packing, packed, UNPACKED_MAX);
+    assert_eq!(fs::read_dir(outside.path()).expect("the folder is still there").count(), 1);
+}
+
+/// An archive of an image: loaded whole, or nothing of it is there.
+pub(crate) fn archive(bytes: &[u8]) {
+    struct Nobody;
+    impl Progress for Nobody {
+        fn done(&mut self, _: u64) {}
+    }
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let kept = folder.path().join("kept");
+    let images = Images::open(&folder.path().join("shipped"), &kept).expect("a folder of images");
+    let loaded = images.load(bytes, "fuzz", &mut Nobody);
+    let names = fs::read_dir(kept.join("names")).expect("names of images").count();
+    assert_eq!(names, usize::from(loaded.is_ok()));
+    if let Ok(image) = images.find("fuzz") {
+        let _ = images.layers(&image);
+    }
+    assert_eq!(fs::read_dir(kept.join("incoming")).expect("half-made things").count(), 0);
 }

@@ -12,9 +12,12 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("oci-config", containers::config),
     ("image-manifest", containers::manifest),
+    ("layer", containers::layer),
+    ("archive", containers::archive),
     ("declaration", containers::declaration),
     ("api", containers::api),
     ("gateway", store::gateway),
     ("peer", store::peer),
+    ("log", store::log),
     ("settings", store::settings),
 ];

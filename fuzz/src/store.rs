@@ -1,12 +1,17 @@
 //! Decoders of the store: requests in JSON, frames between members, settings.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hull_kv::config::Config;
+use hull_kv::disk::{Disk, MemoryDisk};
 use hull_kv::peer::{FRAME_HEADER, Frame};
+use hull_kv::wal::Wal;
+use hull_kv_core::Applied;
 use hull_kv_proto::json::{from_json, to_json};
 use hull_kv_proto::schema::{self, Message};
+use raft::prelude::{Entry, HardState};
 
 /// Messages that the gateway takes.
 const MESSAGES: [&Message; 6] = [
@@ -57,4 +62,33 @@ pub(crate) fn settings(bytes: &[u8]) {
             .map(|(_, value)| value.to_owned())
     };
     let _ = Config::parse(flags.into_iter().map(OsString::from), variable);
+}
+
+/// Member whose log it is.
+const MEMBER: u64 = 7;
+
+/// Before the first entry.
+const START: Applied = Applied { index: 0, term: 0 };
+
+/// A log with bytes of the input in it, from a place that its first two bytes name: what it still says is a beginning of what was
+/// written, or it is refused.
+pub(crate) fn log(bytes: &[u8]) {
+    let Some((place, changed)) = bytes.split_at_checked(2) else { return };
+    let disk = MemoryDisk::default();
+    let entries: Vec<Entry> =
+        (1..=4).map(|index| Entry { index, term: 1, data: vec![index as u8; 20].into(), ..Entry::default() }).collect();
+    let mut wal = Wal::create(Arc::new(disk.clone()), MEMBER, 1, HardState::default()).expect("a log in memory");
+    let _ = wal.append(&entries, None).expect("entries in memory");
+    drop(wal);
+    let name = disk.list().expect("files in memory").remove(0);
+    disk.tamper(&name, |file| {
+        let place = usize::from(u16::from_le_bytes([place[0], place[1]])) % file.len();
+        for (at, byte) in changed.iter().enumerate().take(file.len() - place) {
+            file[place + at] = *byte;
+        }
+    });
+    if let Ok(Some((_, replay))) = Wal::open(Arc::new(disk), MEMBER, START) {
+        assert!(replay.entries.len() <= entries.len());
+        assert_eq!(replay.entries, entries[..replay.entries.len()]);
+    }
 }

@@ -95,19 +95,32 @@ fn unpack(packed: &Path, layer: &Layer, diff_id: &Digest, work: &Path) -> Result
     }
     let mut file = Hashing::new(file);
     let found = {
-        let reader = BufReader::with_capacity(64 << 10, &mut file);
-        let plain: Box<dyn Read + '_> = match layer.packing {
-            Packing::Plain | Packing::Gzip => Box::new(MultiGzDecoder::new(reader)),
-            Packing::Zstd => Box::new(
-                ruzstd::decoding::StreamingDecoder::new(reader).map_err(|error| problem(io::Error::other(error)))?,
-            ),
-        };
+        let plain = plain(layer.packing, &mut file).map_err(problem)?;
         let mut unpacked = Hashing::new(Bounded { inner: plain, left: limit });
         tree.fill(&mut tar::Archive::new(&mut unpacked)).map_err(problem)?;
         unpacked.finish().map_err(problem)?
     };
     check(packed, &layer.digest, file.finish().map_err(problem)?)?;
     check(packed, diff_id, found)
+}
+
+/// The layer's tar out of its packing. Headers are read in small pieces, so through a buffer.
+fn plain<'a>(packing: Packing, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let reader = BufReader::with_capacity(64 << 10, packed);
+    Ok(match packing {
+        Packing::Plain => Box::new(reader),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(reader)),
+        Packing::Zstd => Box::new(ruzstd::decoding::StreamingDecoder::new(reader).map_err(io::Error::other)?),
+    })
+}
+
+/// Unpacks a layer that no digest vouches for into an empty folder, at most `limit` bytes of it.
+///
+/// # Errors
+/// It is no layer, or more than that. What was unpacked stays.
+pub fn fill(to: &Path, packing: Packing, packed: impl Read, limit: u64) -> io::Result<()> {
+    let bounded = Bounded { inner: plain(packing, packed)?, left: limit };
+    Tree::open(to)?.fill(&mut tar::Archive::new(bounded))
 }
 
 fn check(packed: &Path, expected: &Digest, found: Digest) -> Result<(), Refusal> {

@@ -23,16 +23,17 @@ use std::sync::{Mutex, PoisonError};
 use hull_oci_core::api::{self, Origin, Refusal};
 use hull_oci_core::image::{self, DOCUMENT_MAX, Defaults, Digest, Manifest};
 
-pub(crate) use load::Progress;
+pub use load::Progress;
+pub use unpack::fill;
 
 /// Where the root image keeps its images.
-pub(crate) const SHIPPED: &str = "/usr/share/hull/images";
+pub const SHIPPED: &str = "/usr/share/hull/images";
 
 /// Where loaded images and unpacked layers are kept.
-pub(crate) const KEPT: &str = "/var/lib/hull/images";
+pub const KEPT: &str = "/var/lib/hull/images";
 
 /// All images of the node.
-pub(crate) struct Images {
+pub struct Images {
     shipped: PathBuf,
     kept: PathBuf,
     /// Held while layers are unpacked: containers of one image that start together must not unpack into the same folder.
@@ -42,9 +43,11 @@ pub(crate) struct Images {
 }
 
 /// One image, ready to make containers of.
-pub(crate) struct Image {
-    pub(crate) name: String,
-    pub(crate) defaults: Defaults,
+pub struct Image {
+    /// Its name on this node.
+    pub name: String,
+    /// What its containers run unless they are declared otherwise.
+    pub defaults: Defaults,
     digest: Digest,
     manifest: Manifest,
     origin: Origin,
@@ -57,7 +60,7 @@ impl Images {
     ///
     /// # Errors
     /// The folders cannot be made.
-    pub(crate) fn open(shipped: &Path, kept: &Path) -> Result<Images, Refusal> {
+    pub fn open(shipped: &Path, kept: &Path) -> Result<Images, Refusal> {
         let images = Images {
             shipped: shipped.to_owned(),
             kept: kept.to_owned(),
@@ -80,7 +83,7 @@ impl Images {
     ///
     /// # Errors
     /// There is none, or it is damaged.
-    pub(crate) fn find(&self, name: &str) -> Result<Image, Refusal> {
+    pub fn find(&self, name: &str) -> Result<Image, Refusal> {
         let kept = self.kept.join("names").join(name);
         if let Ok(text) = fs::read_to_string(&kept) {
             let digest = Digest::parse(text.trim()).map_err(|refused| refuse("read", name, &refused))?;
@@ -109,7 +112,7 @@ impl Images {
     }
 
     /// Every image that can be read, sorted by name.
-    pub(crate) fn list(&self) -> Vec<api::Image> {
+    pub fn list(&self) -> Vec<api::Image> {
         let mut names: Vec<String> = [self.kept.join("names"), self.shipped.clone()]
             .iter()
             .filter_map(|folder| fs::read_dir(folder).ok())
@@ -124,7 +127,7 @@ impl Images {
     ///
     /// # Errors
     /// A layer is damaged, too large, or does not fit on the disk; nothing half-made stays.
-    pub(crate) fn layers(&self, image: &Image) -> Result<Vec<PathBuf>, Refusal> {
+    pub fn layers(&self, image: &Image) -> Result<Vec<PathBuf>, Refusal> {
         let mut folders = Vec::new();
         for (layer, diff_id) in image.manifest.layers.iter().zip(&image.defaults.diff_ids) {
             let folder = self.kept.join("layers").join(diff_id.hex());
@@ -145,7 +148,7 @@ impl Images {
 
 impl Image {
     /// As `hullctl image ls` shows it.
-    pub(crate) fn describe(&self) -> api::Image {
+    pub fn describe(&self) -> api::Image {
         let layers: u64 = self.manifest.layers.iter().map(|layer| layer.size).sum();
         api::Image {
             name: self.name.clone(),
@@ -157,7 +160,7 @@ impl Image {
 }
 
 /// A small text file of an unpacked layer; links are followed inside the layer only.
-pub(crate) fn read_inside(layer: &Path, name: &str) -> Option<String> {
+pub fn read_inside(layer: &Path, name: &str) -> Option<String> {
     let mut text = String::new();
     let file = tree::Tree::open(layer).and_then(|tree| tree.read(Path::new(name))).ok()?;
     file.take(DOCUMENT_MAX).read_to_string(&mut text).ok()?;
@@ -166,14 +169,17 @@ pub(crate) fn read_inside(layer: &Path, name: &str) -> Option<String> {
 
 /// Whose a folder is, and what others may do in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FolderLike {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mode: u32,
+pub struct FolderLike {
+    /// Owner, as a user of the container.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permissions.
+    pub mode: u32,
 }
 
 /// The folder that a container of these layers, topmost first, would see at a path without links.
-pub(crate) fn folder_inside(layers: &[PathBuf], path: &Path) -> Option<FolderLike> {
+pub fn folder_inside(layers: &[PathBuf], path: &Path) -> Option<FolderLike> {
     let stat = layers.iter().find_map(|layer| tree::Tree::open(layer).and_then(|tree| tree.stat(path)).ok())?;
     let folder = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
     folder.then_some(FolderLike { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 })

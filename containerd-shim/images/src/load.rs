@@ -17,7 +17,7 @@ use super::{Images, failed, manifest_of, refuse};
 const CAUSE_MAX: usize = 200;
 
 /// Is told how many bytes of the archive were read.
-pub(crate) trait Progress {
+pub trait Progress {
     /// So many bytes are done.
     fn done(&mut self, bytes: u64);
 }
@@ -43,12 +43,7 @@ impl Images {
     ///
     /// # Errors
     /// Names what is wrong with the archive or the disk; nothing half-made stays, and an image of the same name stays as it was.
-    pub(crate) fn load(
-        &self,
-        archive: impl Read,
-        name: &str,
-        progress: &mut dyn Progress,
-    ) -> Result<api::Image, Refusal> {
+    pub fn load(&self, archive: impl Read, name: &str, progress: &mut dyn Progress) -> Result<api::Image, Refusal> {
         let work = self.incoming().join(format!("archive-{}", self.loads.fetch_add(1, Ordering::Relaxed)));
         let _ = fs::remove_dir_all(&work);
         let loaded = self.take_in(archive, name, &work, progress);
