@@ -9,7 +9,7 @@ EXTRA_ROOT ?=
 export OUT KERNEL VERSION CMDLINE EXTRA_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernel programs image release run test test-long test-kv-faults test-nginx check bench bench-oci bench-shim bench-kv sim clean
+.PHONY: help setup kernel programs image release run test test-long test-kv-faults test-nginx check bench bench-oci bench-shim bench-kv sim fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-kv: setup ## measure the store beside etcd, and write docs/benchmarks-kv.m
 
 sim: ## simulate clusters of the store under faults: make sim SECONDS=600
 	@cargo run --locked --quiet -p hull-kv-sim -- --seconds $(or $(SECONDS),60)
+
+fuzz: ## look for bytes that make a decoder panic: make fuzz SECONDS=60 (for each of them)
+	@containerd-shim/fuzz/run.sh $(or $(SECONDS),30)
 
 bench-oci: ## measure hull-oci beside crun and runc (as root)
 	@containerd-shim/oci/bench.sh
