@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use hull_oci_core::layout::{Contents, build};
 
@@ -59,10 +60,13 @@ pub fn layout(name: &str, user: &str) -> Vec<(String, Vec<u8>)> {
 
 /// The machine, with the toolbox in sight.
 pub fn with_toolbox(machine: Machine) -> Machine {
-    let (beside, archive) = (shared().join(format!("{}.new", std::process::id())), shared().join("toolbox.tar"));
-    pack(&beside, &layout(TOOLBOX, ""));
-    // Machines of other tests may be reading it: they keep the one they have.
-    fs::rename(beside, archive).expect("put the archive in its place");
+    static PACKED: Once = Once::new();
+    PACKED.call_once(|| {
+        let beside = shared().join(format!("{}.new", std::process::id()));
+        pack(&beside, &layout(TOOLBOX, ""));
+        // Machines of other tests may be reading it: they keep the one they have.
+        fs::rename(beside, shared().join("toolbox.tar")).expect("put the archive in its place");
+    });
     machine.share(&shared()).append("hull.host.share=host")
 }
 
