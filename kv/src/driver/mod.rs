@@ -132,9 +132,15 @@ impl Driver {
     pub fn hear(&mut self, from: u64, word: Word, now: Instant, outlet: &mut dyn Outlet) {
         self.others.heard.insert(from, now);
         match word {
-            Word::Raft(message) if message.from == from => self.step(message),
+            Word::Raft(message) if message.from == from => {
+                // A message can end the term that entries were taken in.
+                if message.term > self.raft.raft.term {
+                    self.append_taken(outlet);
+                }
+                self.step(message);
+            }
             Word::Raft(_) => {}
-            Word::Forward(forward) => self.take_forward(from, forward, outlet),
+            Word::Forward(forward) => self.take_forward(from, forward),
             Word::Refusal(refusal) => self.take_refusal(refusal),
             Word::Question(question) => self.take_question(from, question),
             Word::Answer(answer) => self.take_answer(answer),

@@ -20,7 +20,6 @@ use super::{Driver, Failed, Outlet, Reply, Sending, answers::Told};
 use crate::{
     limits::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES},
     lock::read,
-    metrics::count,
     peer::Word,
 };
 
@@ -56,6 +55,16 @@ struct Queued {
     command: Bytes,
 }
 
+/// Entries for the log of this leader.
+#[derive(Debug, Default)]
+struct Appends {
+    /// The term that they were taken in.
+    term: u64,
+    entries: Vec<Entry>,
+    /// Who proposed each, and its number there.
+    from: Vec<(u64, u64)>,
+}
+
 /// All proposals that this member has a part in.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
@@ -64,6 +73,8 @@ pub(super) struct Proposals {
     parked: VecDeque<u64>,
     /// On their way to the leader with the next turn.
     forwards: Vec<Forwarded>,
+    /// At the leader: what goes into its log with the next turn, all at once.
+    appends: Appends,
     /// At the leader: raft takes one change of members at a time.
     changes: VecDeque<Queued>,
     next_id: u64,
@@ -161,8 +172,10 @@ impl Driver {
                     self.proposals.changes.push_back(queued);
                     Place::Term(term)
                 }
-                Nature::Plain if self.append(EntryType::EntryNormal, command, Bytes::new()) => Place::Term(term),
-                Nature::Plain => Place::Parked,
+                Nature::Plain => {
+                    self.take_entry(term, self.shared.member, id, command);
+                    Place::Term(term)
+                }
             }
         } else if leader != 0 {
             let reconfigures = nature == Nature::Reconfigures;
@@ -185,15 +198,42 @@ impl Driver {
         }
     }
 
-    /// Puts an entry into the log of this leader. False: raft does not take it now.
-    fn append(&mut self, kind: EntryType, data: Bytes, context: Bytes) -> bool {
-        let entry = Entry { entry_type: kind, data, context, ..Entry::default() };
+    fn take_entry(&mut self, term: u64, from: u64, id: u64, data: Bytes) {
+        let appends = &mut self.proposals.appends;
+        debug_assert!(appends.entries.is_empty() || appends.term == term, "put into the log before the term ends");
+        appends.term = term;
+        appends.entries.push(Entry { data, ..Entry::default() });
+        appends.from.push((from, id));
+    }
+
+    /// Puts what was taken since the last turn into the log of this leader. Must come before raft hears of another term.
+    pub(super) fn append_taken(&mut self, outlet: &mut dyn Outlet) {
+        if self.proposals.appends.entries.is_empty() {
+            return;
+        }
+        let Appends { term, entries, from } = std::mem::take(&mut self.proposals.appends);
+        let leads = self.raft.raft.state == StateRole::Leader && self.raft.raft.term == term;
+        if leads && self.append(entries) {
+            return;
+        }
+        for (from, id) in from {
+            if from == self.shared.member {
+                self.place(id, Place::Parked);
+            } else {
+                outlet.send(from, Word::Refusal(Refusal { id, why: Why::NotNow.into(), term }));
+            }
+        }
+    }
+
+    /// Puts entries into the log of this leader. False: raft takes none of them now.
+    fn append(&mut self, entries: Vec<Entry>) -> bool {
+        let number = entries.len() as u64;
         let mut message = Message { from: self.shared.member, ..Message::default() };
         message.set_msg_type(MessageType::MsgPropose);
-        message.entries = vec![entry].into();
+        message.entries = entries.into();
         let taken = self.raft.step(message).is_ok();
         if !taken {
-            count(&self.shared.metrics.failed);
+            self.shared.metrics.failed.fetch_add(number, std::sync::atomic::Ordering::Relaxed);
         }
         taken
     }
@@ -207,6 +247,7 @@ impl Driver {
             }
         }
         self.proposals.taken = 0;
+        self.append_taken(outlet);
         self.forward(outlet);
         self.next_change(outlet);
     }
@@ -233,7 +274,7 @@ impl Driver {
     }
 
     /// The leader takes what another member forwards, if it leads the term that the member believes in.
-    pub(super) fn take_forward(&mut self, from: u64, forward: Forward, outlet: &mut dyn Outlet) {
+    pub(super) fn take_forward(&mut self, from: u64, forward: Forward) {
         let raft = &self.raft.raft;
         if raft.state != StateRole::Leader || raft.term != forward.term {
             // The sender learns from the next leader's first entry that these are lost.
@@ -243,8 +284,8 @@ impl Driver {
             self.proposals.taken += command.len();
             if reconfigures {
                 self.proposals.changes.push_back(Queued { id, from, command });
-            } else if !self.append(EntryType::EntryNormal, command, Bytes::new()) {
-                outlet.send(from, Word::Refusal(Refusal { id, why: Why::NotNow.into(), term: forward.term }));
+            } else {
+                self.take_entry(forward.term, from, id, command);
             }
         }
     }
@@ -327,7 +368,8 @@ impl Driver {
             return;
         }
         let conf = protobuf::Message::write_to_bytes(&conf_change(&change)).unwrap_or_default();
-        if !self.append(EntryType::EntryConfChange, conf.into(), queued.command.clone()) {
+        let (entry_type, context) = (EntryType::EntryConfChange, queued.command.clone());
+        if !self.append(vec![Entry { entry_type, data: conf.into(), context, ..Entry::default() }]) {
             self.refuse_change(&queued, Why::NotNow, outlet);
         }
     }
