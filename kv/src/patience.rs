@@ -1,7 +1,7 @@
 //! How long requests wait for an answer, without a timer for each: one clock ticks while somebody waits.
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     task::Poll,
 };
@@ -53,12 +53,16 @@ impl Patience {
     ///
     /// # Errors
     /// It took longer than [`REQUEST_TIMEOUT`].
-    pub(crate) async fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, OutOfPatience> {
+    pub(crate) async fn wait<T>(&self, mut answer: impl Future<Output = T> + Unpin) -> Result<T, OutOfPatience> {
         let _waiting = self.begin();
-        let (mut answer, mut late) = (pin!(answer), pin!(self.late()));
-        poll_fn(|context| match answer.as_mut().poll(context) {
+        // In a box, and only if there is something to wait for: what waits is kept in a task a call, which is small so.
+        let mut late = None;
+        poll_fn(|context| match Pin::new(&mut answer).poll(context) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => late.as_mut().poll(context).map(|()| Err(OutOfPatience)),
+            Poll::Pending => {
+                let late = late.get_or_insert_with(|| Box::pin(self.late()));
+                late.as_mut().poll(context).map(|()| Err(OutOfPatience))
+            }
         })
         .await
     }

@@ -73,7 +73,7 @@ impl Api {
     pub(super) async fn caller(&self) -> Result<Caller, Status> {
         let index = self.credentials.token.as_deref().and_then(auth::index_of);
         if index.is_some_and(|index| index > read(&self.shared.store).applied().index) {
-            self.linearize().await?;
+            Box::pin(self.linearize()).await?;
         }
         self.caller_in(&read(&self.shared.store))
     }

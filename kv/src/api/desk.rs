@@ -65,16 +65,19 @@ impl Desk {
     }
 
     /// Tells the driver's thread something that it answers.
-    pub(super) async fn ask<T>(
+    pub(super) fn ask<T>(
         &self,
         input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input,
-    ) -> Result<T, NoAnswer> {
+    ) -> impl Future<Output = Result<T, NoAnswer>> {
         let (reply, answer) = oneshot::channel();
         self.put(input(reply));
-        match self.patience.wait(answer).await {
-            Ok(Ok(result)) => result.map_err(NoAnswer::Failed),
-            Ok(Err(_)) => Err(NoAnswer::Failed(Failed::Stopped)),
-            Err(OutOfPatience) => Err(NoAnswer::TooLate),
+        // Only what waits is kept while it does: a call's task is small then.
+        async move {
+            match self.patience.wait(answer).await {
+                Ok(Ok(result)) => result.map_err(NoAnswer::Failed),
+                Ok(Err(_)) => Err(NoAnswer::Failed(Failed::Stopped)),
+                Err(OutOfPatience) => Err(NoAnswer::TooLate),
+            }
         }
     }
 }

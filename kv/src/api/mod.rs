@@ -138,12 +138,18 @@ impl Api {
     }
 
     /// Tells the driver's thread something that it answers.
-    async fn tell<T>(&self, input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input) -> Result<T, Status> {
-        self.desk.ask(input).await.map_err(|why| match why {
-            NoAnswer::Failed(why) => status::failed(why),
-            NoAnswer::TooLate if self.shared.has_leader() => status::failed(Failed::TimedOut),
-            NoAnswer::TooLate => status::failed(Failed::NoLeader),
-        })
+    fn tell<T>(
+        &self,
+        input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input,
+    ) -> impl Future<Output = Result<T, Status>> {
+        let answer = self.desk.ask(input);
+        async move {
+            answer.await.map_err(|why| match why {
+                NoAnswer::Failed(why) => status::failed(why),
+                NoAnswer::TooLate if self.shared.has_leader() => status::failed(Failed::TimedOut),
+                NoAnswer::TooLate => status::failed(Failed::NoLeader),
+            })
+        }
     }
 
     /// Completes a response's header, which the state machine filled with the revision only.

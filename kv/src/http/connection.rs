@@ -68,7 +68,7 @@ where
         .await?;
     while let Some(exchange) = connection.accept().await {
         let (request, respond) = exchange?;
-        tokio::spawn(exchange::serve(api.clone(), face, request, respond));
+        exchange::begin(api.clone(), face, request, respond);
     }
     Ok(())
 }

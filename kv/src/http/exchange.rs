@@ -27,35 +27,50 @@ impl From<h2::Error> for Ended {
     }
 }
 
-/// Answers one request.
-pub(super) async fn serve(api: Api, face: Face, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    // Whoever ended the exchange knows why.
-    let _ = if face == Face::Monitors || led::is_wanted(request.headers()) {
-        any(api, face, request.map(Received::new), respond).await
+/// Starts a task that answers one request.
+pub(super) fn begin(api: Api, face: Face, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    // Whoever ends an exchange early knows why.
+    if face == Face::Monitors || led::is_wanted(request.headers()) {
+        tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });
     } else if unary::is_common(&request) {
-        common(api, request, respond).await
+        tokio::spawn(async move { drop(common(api, request, respond).await) });
     } else if streaming::is_one(request.uri().path()) && unary::is_plain(&request) {
-        Box::pin(streaming::serve(api, request, respond)).await
+        tokio::spawn(async move { drop(streaming::serve(api, request, respond).await) });
     } else {
-        any(api, face, request.map(Received::new), respond).await
-    };
+        tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });
+    }
+}
+
+/// What the first piece of a request turned out to be.
+enum First {
+    /// All of a call.
+    Call(Call),
+    /// Something else.
+    Other(Bytes),
 }
 
 /// A call that is made often, whose message is mostly in one piece.
-async fn common(api: Api, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), Ended> {
+async fn common(mut api: Api, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), Ended> {
+    let mut work = match first(&mut request).await? {
+        First::Call(call) => {
+            api = api.for_client(request.headers());
+            // In a box: two small pieces of memory are had and given back faster than a large one.
+            Box::pin(call.make(&api))
+        }
+        First::Other(piece) => {
+            return any(api, Face::Whole, request.map(|rest| Received { first: Some(piece), rest }), respond).await;
+        }
+    };
+    let answer = unless(|context| respond.poll_reset(context), work.as_mut()).await?;
+    unary::send(answer, &mut respond)
+}
+
+async fn first(request: &mut Request<RecvStream>) -> Result<First, Ended> {
     let Some(first) = request.body_mut().data().await else { return Err(Ended) };
     let first = first?;
     request.body_mut().flow_control().release_capacity(first.len())?;
     let call = if request.body().is_end_stream() { Call::read(request.uri().path(), &first) } else { None };
-    match call {
-        Some(call) => {
-            let api = api.for_client(request.headers());
-            drop(request);
-            let answer = unless(|context| respond.poll_reset(context), call.make(&api)).await?;
-            unary::send(answer, &mut respond)
-        }
-        None => any(api, Face::Whole, request.map(|rest| Received { first: Some(first), rest }), respond).await,
-    }
+    Ok(call.map_or(First::Other(first), First::Call))
 }
 
 /// Whatever else it may be. In a box, since few exchanges need its room.
@@ -66,7 +81,7 @@ fn any(
     mut respond: SendResponse<Bytes>,
 ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>> {
     Box::pin(async move {
-        let answer = super::answer(api, face, request.map(Body::new));
+        let answer = pin!(super::answer(api, face, request.map(Body::new)));
         let response = unless(|context| respond.poll_reset(context), answer).await?;
         let (head, body) = response.into_parts();
         let ends = http_body::Body::is_end_stream(&body);
@@ -78,9 +93,8 @@ fn any(
 /// Waits for `work` unless the client ends the exchange, which drops it.
 pub(super) async fn unless<T>(
     mut reset: impl FnMut(&mut Context<'_>) -> Poll<Result<Reason, h2::Error>>,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Ended> {
-    let mut work = pin!(work);
     poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Ok(done)),
         Poll::Pending => reset(context).map(|_| Err(Ended)),
@@ -90,7 +104,7 @@ pub(super) async fn unless<T>(
 
 /// Sends a body as fast as the client takes it; one piece of it waits at most.
 async fn send(mut body: Body, mut to: SendStream<Bytes>) -> Result<(), Ended> {
-    while let Some(frame) = unless(|context| to.poll_reset(context), body.frame()).await? {
+    while let Some(frame) = unless(|context| to.poll_reset(context), pin!(body.frame())).await? {
         let Ok(frame) = frame else {
             to.send_reset(Reason::INTERNAL_ERROR);
             return Err(Ended);

@@ -1,4 +1,6 @@
 //! The calls whose clients stay, watches and keep-alives, without the layers between: one task each, and no queue.
+use std::pin::pin;
+
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Request};
@@ -37,7 +39,7 @@ pub(super) async fn serve(
 
 async fn watch(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Ended> {
     let mut watches = api.watches(Messages::<WatchRequest>::new(body));
-    while let Some(response) = unless(|context| to.poll_reset(context), watches.next()).await? {
+    while let Some(response) = unless(|context| to.poll_reset(context), pin!(watches.next())).await? {
         send_data(framed(&response), &mut to).await?;
     }
     Ok(to.send_trailers(well())?)
@@ -45,9 +47,9 @@ async fn watch(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result
 
 async fn keep_alive(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Ended> {
     let mut requests = Messages::<LeaseKeepAliveRequest>::new(body);
-    while let Some(request) = unless(|context| to.poll_reset(context), requests.next()).await? {
+    while let Some(request) = unless(|context| to.poll_reset(context), pin!(requests.next())).await? {
         let answer = match request {
-            Ok(request) => unless(|context| to.poll_reset(context), api.keep_alive(request.id)).await?,
+            Ok(request) => unless(|context| to.poll_reset(context), pin!(api.keep_alive(request.id))).await?,
             Err(status) => Err(status),
         };
         match answer {
