@@ -19,6 +19,8 @@ pub(crate) fn document(plan: &Plan, results: &Results) -> String {
     processor(&mut text, plan, &results.rows);
     others(&mut text, plan, results);
     syncs(&mut text, plan, results);
+    // What numbers cannot say, kept by hand.
+    text.push_str(include_str!("tried.md"));
     text
 }
 
