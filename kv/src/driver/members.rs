@@ -11,6 +11,8 @@ use crate::lock::read;
 
 /// A member that was silent for this long (milliseconds) is not connected (etcd's `HealthInterval`).
 const HEALTHY_MS: u64 = 5_000;
+/// So long (milliseconds) a new leader waits to hear the others before it calls one of them silent: until then they spoke to the old one.
+const SETTLED_MS: u64 = 1_000;
 /// A learner that holds this share (percent) of the leader's log has caught up (etcd's `readyPercent`).
 const READY_PERCENT: u64 = 90;
 
@@ -31,6 +33,8 @@ pub(super) struct Others {
     /// When each was heard last.
     pub(super) heard: BTreeMap<u64, Instant>,
     pub(super) now: Instant,
+    /// Since when this member leads.
+    pub(super) leading_since: Option<Instant>,
     pub(super) moving: Vec<Moving>,
 }
 
@@ -78,6 +82,17 @@ impl Driver {
             }
             Kind::Remove | Kind::Update => Ok(()),
         }
+    }
+
+    /// Whether this leader can know who is up.
+    pub(super) fn is_settled(&mut self) -> bool {
+        let now = self.others.now;
+        let since = *self.others.leading_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) >= SETTLED_MS {
+            return true;
+        }
+        let voters = read(&self.shared.store).members().ids(Vote::Voter);
+        voters.into_iter().all(|id| self.is_up(id))
     }
 
     fn is_up(&self, id: u64) -> bool {

@@ -344,6 +344,10 @@ impl Driver {
         if self.raft.raft.state != StateRole::Leader {
             // Their proposers hear of the next leader, and propose again.
             self.proposals.changes.clear();
+            self.others.leading_since = None;
+            return;
+        }
+        if !self.is_settled() {
             return;
         }
         while !self.raft.raft.has_pending_conf()
