@@ -20,7 +20,7 @@ setup: ## install (as root) or name the packages that are missing
 kernel: setup ## build the kernel, or take it from the cache
 	@initramfs/build.sh kernel
 
-programs: setup ## build every program into out/bin: those of the image, and hull-oci
+programs: setup ## build every program into out/bin: those of the image, hull-oci, containerd-shim-hull-v2
 	@initramfs/build.sh programs
 
 image: setup ## build kernel, initramfs, root image and disk image into out/

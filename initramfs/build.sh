@@ -8,7 +8,7 @@ keys=${HULL_KEYS:-${HULL_CACHE:-$HOME/.cache/hull}/keys}
 target=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu
 # Of the image, and those that are for other hosts.
 programs=(hull-init hull-kv hull-launcher hullctl hull-hello)
-others=(hull-oci)
+others=(hull-oci hull-shim)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 [ -t 2 ] || say() { printf '==> %s\n' "$*" >&2; }
@@ -34,6 +34,8 @@ build_programs() {
     cargo build --locked -p hull-image
     mkdir -p "$out/bin"
     for program in "$@"; do
+        # Named as containerd looks for it.
+        [ "$program" != hull-shim ] || program=containerd-shim-hull-v2
         cmp -s "$target/release/$program" "$out/bin/$program" || cp "$target/release/$program" "$out/bin/"
     done
 }

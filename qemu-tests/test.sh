@@ -3,6 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "==> crates" && cargo test --locked --quiet --workspace --exclude hull-qemu-tests
-echo "==> the store with TLS and signed tokens" && cargo test --locked --quiet -p hull-kv --features tls,jwt --test tls --test tokens
 echo "==> kernel build" && kernel/test.sh
 echo "==> virtual machines" && HULL_OUT=$(realpath "${OUT:-out}") cargo test --locked -p hull-qemu-tests -- --test-threads=2

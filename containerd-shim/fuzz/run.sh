@@ -9,7 +9,8 @@ built=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 flags="-C target-feature=-crt-static -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4"
 flags+=" -C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table"
 flags+=" -C llvm-args=-sanitizer-coverage-trace-compares -C codegen-units=1 -C opt-level=2"
-export CARGO_TARGET_DIR=$built CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags
+# Instead of the flags of .cargo/config.toml, not beside them.
+export CARGO_TARGET_DIR=$built RUSTFLAGS=$flags
 program=$built/x86_64-unknown-linux-gnu/debug
 
 # Folder with corpus, program, target.
