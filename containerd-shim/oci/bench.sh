@@ -10,7 +10,7 @@ cargo build --locked --quiet --release -p hull-oci --examples
 built=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/x86_64-unknown-linux-gnu/release
 # crun and runc look at a mixed host differently from a clean one: the unified hierarchy of such a host is out of sight here.
 table=$(unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' bench \
-    "$built/examples/bench" "${OUT:-out}/bin/hull-oci" "$(command -v crun)" "$(command -v runc)")
+    "$built/examples/bench" "$(realpath "${OUT:-out}/bin/hull-oci")" "$(command -v crun)" "$(command -v runc)")
 version() { "$1" --version | sed -n '1s/.* //p'; }
 cat >docs/benchmarks-oci.md <<END
 # The runtime beside crun and runc
