@@ -11,6 +11,7 @@ use regex::Regex;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -219,13 +220,12 @@ impl Drop for Vm {
     }
 }
 
-/// What a command wrote, less what the kernel wrote to the same console meanwhile: `[   13.454813] ...`.
+/// What a command wrote, less what the kernel wrote to the same console meanwhile, `[   13.454813] ...` to the end of its line:
+/// that may begin in the middle of a line of the command's, which goes on behind it.
 fn without_kernel_lines(text: &str) -> String {
-    let stamped = |line: &&str| {
-        let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map(|(stamp, _)| stamp.trim_start());
-        stamp.is_some_and(|stamp| stamp.contains('.') && stamp.chars().all(|c| c.is_ascii_digit() || c == '.'))
-    };
-    text.lines().filter(|line| !stamped(line)).collect::<Vec<_>>().join("\n").trim().to_owned()
+    static MESSAGE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\[ *[0-9]+\.[0-9]{6}\] [^\n]*(\n|$)").expect("a valid pattern"));
+    MESSAGE.replace_all(text, "").trim().to_owned()
 }
 
 /// QEMU's arguments for `machine`.
@@ -318,8 +318,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_meanwhile_is_not_a_commands_output() {
-        let text = "[   13.454813] hull-init: kv: ready\none\n[not a stamp] two\n";
-        assert_eq!(without_kernel_lines(text), "one\n[not a stamp] two");
+        let text = "[   13.454813] hull-init: kv: ready\none\n[not a stamp] two\n\"upt[    4.119290] Memory cgroup out of memory\nime\": 4\n";
+        assert_eq!(without_kernel_lines(text), "one\n[not a stamp] two\n\"uptime\": 4");
     }
 
     #[test]
