@@ -299,7 +299,7 @@ async fn served(shared: &Shared, inputs: &Sender<Input>) {
         return;
     }
     let (reply, answer) = oneshot::channel();
-    let _ = inputs.send(Input::Read(reply));
+    let _ = inputs.send(Input::Read(reply.into()));
     let _ = answer.await;
     // From here on the cluster knows that this member has begun, and would not let it begin again without its data.
     let told = || read(&shared.store).members().get(shared.member).is_some_and(|member| !member.name.is_empty());

@@ -3,12 +3,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant as SystemInstant,
 };
 
-use hull_kv_core::{Instant, Store, StreamId, Vote};
+use hull_kv_core::{Enforced, Instant, Store, StreamId, Vote};
 use tokio::sync::Notify;
 
 use crate::{
@@ -33,6 +33,7 @@ pub struct Standing {
     /// The cluster's number.
     pub cluster: AtomicU64,
     voice: AtomicU8,
+    enforces_users: AtomicBool,
 }
 
 /// What a member is in its cluster.
@@ -54,6 +55,16 @@ impl Standing {
             1 => Voice::OneOfSeveral,
             _ => Voice::Alone,
         }
+    }
+
+    /// Whether users count, as of the last command that was applied, without the store's lock.
+    pub fn enforces_users(&self) -> bool {
+        self.enforces_users.load(Ordering::Acquire)
+    }
+
+    /// Commands were applied, or it is another store.
+    pub fn follow_users(&self, store: &Store) {
+        self.enforces_users.store(store.auth().enforced() == Enforced::Yes, Ordering::Release);
     }
 
     /// The store's members are others now, or it is another store.
@@ -96,6 +107,7 @@ impl Shared {
     pub fn new(member: u64, store: Store, runs: Runs) -> Self {
         let standing = Standing::default();
         standing.follow(&store, member);
+        standing.follow_users(&store);
         Self {
             runs,
             member,
@@ -146,6 +158,7 @@ impl Shared {
             let mut store = write(&self.store);
             self.generation.fetch_add(1, Ordering::AcqRel);
             store.become_restored(restored);
+            self.standing.follow_users(&store);
             store.hub_mut().take_woken()
         };
         self.wake(&woken);

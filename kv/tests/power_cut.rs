@@ -45,7 +45,7 @@ fn run(driver: &mut Driver, ops: Vec<Op>) -> Vec<Result<Response, Failed>> {
         .into_iter()
         .map(|op| {
             let (reply, answer) = oneshot::channel();
-            driver.propose(op, hull_kv_core::Caller::Nobody, Some(reply));
+            driver.propose(op, hull_kv_core::Caller::Nobody, Some(reply.into()));
             answer
         })
         .collect();

@@ -172,7 +172,7 @@ fn a_command_that_needs_a_damaged_value_stops_the_member_and_is_not_acknowledged
     disk.tamper(&name, |bytes| bytes[22] ^= 1);
     let (reply, mut answer) = tokio::sync::oneshot::channel();
     let show = PutRequest { key: "k000".into(), prev_kv: true, ..PutRequest::default() };
-    driver.propose(Op::Put(show), Caller::Nobody, Some(reply));
+    driver.propose(Op::Put(show), Caller::Nobody, Some(reply.into()));
     let message = driver.turn(NOW, &mut Nobody).expect_err("the member stops").to_string();
     assert!(message.contains(&name) && message.contains("damaged at byte"), "{message}");
     assert!(answer.try_recv().is_err(), "nobody was told that it is done");

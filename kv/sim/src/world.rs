@@ -531,12 +531,12 @@ impl World {
                 ..PutRequest::default()
             };
             self.records.push(Record { key, called, answered: None, op: Op::Write { value, previous: None } });
-            self.driver(node, |driver| driver.propose(Command::Put(put), Caller::Nobody, Some(reply)));
+            self.driver(node, |driver| driver.propose(Command::Put(put), Caller::Nobody, Some(reply.into())));
             Waiting::Write { reply: answer, record }
         } else {
             let (reply, answer) = oneshot::channel();
             self.records.push(Record { key, called, answered: None, op: Op::Read(None) });
-            self.driver(node, |driver| driver.read(reply));
+            self.driver(node, |driver| driver.read(reply.into()));
             Waiting::Read { reply: answer, record, node, life: self.lives }
         };
         self.clients[client] = Client { waiting, until: self.now + PATIENCE_MS };
@@ -608,7 +608,9 @@ impl World {
                 self.keeper.next_id += 1;
                 let (reply, answer) = oneshot::channel();
                 let request = LeaseGrantRequest { id, ttl: TTL };
-                self.driver(node, |driver| driver.propose(Command::LeaseGrant(request), Caller::Nobody, Some(reply)));
+                self.driver(node, |driver| {
+                    driver.propose(Command::LeaseGrant(request), Caller::Nobody, Some(reply.into()))
+                });
                 self.keeper.granting = Some((id, self.now, answer));
             }
             // Now and then its keeper forgets it.
@@ -618,7 +620,7 @@ impl World {
             }
             Some(kept) if self.keeper.asking.is_none() && self.rng.u8(..20) > 0 => {
                 let (reply, answer) = oneshot::channel();
-                self.driver(node, |driver| driver.ask(About::KeepAlive(kept.id), reply));
+                self.driver(node, |driver| driver.ask(About::KeepAlive(kept.id), reply.into()));
                 self.keeper.asking = Some((self.now, answer));
             }
             _ => {}
@@ -683,7 +685,7 @@ impl World {
         let mut change = MemberChange { member: Some(member), ..MemberChange::default() };
         change.set_kind(kind);
         let (reply, answer) = oneshot::channel();
-        self.driver(node, |driver| driver.propose(Command::MemberChange(change), Caller::Nobody, Some(reply)));
+        self.driver(node, |driver| driver.propose(Command::MemberChange(change), Caller::Nobody, Some(reply.into())));
         self.admin = Some(answer);
     }
 

@@ -7,7 +7,7 @@ use hull_kv_proto::etcdserverpb::WatchCreateRequest;
 use tonic::Status;
 
 use super::{Api, refused};
-use crate::{auth, lock::read};
+use crate::lock::read;
 
 /// What a client showed.
 #[derive(Clone, Default)]
@@ -26,8 +26,13 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// The token that was shown.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// gRPC clients send `token`, users of the JSON gateway and of `/kv` send `Authorization`; both bare.
-    fn token(headers: &HeaderMap) -> Option<Arc<str>> {
+    fn token_in(headers: &HeaderMap) -> Option<Arc<str>> {
         let token = headers.get("token").or_else(|| headers.get(http::header::AUTHORIZATION));
         token.and_then(|value| value.to_str().ok()).map(Arc::from)
     }
@@ -37,7 +42,7 @@ impl Api {
     /// The same services for the client that sent these headers.
     pub(crate) fn for_client(&self, headers: &HeaderMap) -> Self {
         let common_name = self.credentials.common_name.clone();
-        Self { credentials: Credentials { token: Credentials::token(headers), common_name }, ..self.clone() }
+        Self { credentials: Credentials { token: Credentials::token_in(headers), common_name }, ..self.clone() }
     }
 
     /// The same services on a connection whose client had to show a certificate with this common name.
@@ -71,9 +76,8 @@ impl Api {
 
     /// Like [`Self::caller_in`]. A token from another member that is not known here yet is waited for.
     pub(super) async fn caller(&self) -> Result<Caller, Status> {
-        let index = self.credentials.token.as_deref().and_then(auth::index_of);
-        if index.is_some_and(|index| index > read(&self.shared.store).applied().index) {
-            Box::pin(self.linearize()).await?;
+        if self.must_learn_token() {
+            Box::pin(self.learn_token()).await?;
         }
         self.caller_in(&read(&self.shared.store))
     }

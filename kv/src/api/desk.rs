@@ -9,7 +9,7 @@ use crate::{
     auth::Logins,
     driver::{Failed, thread::Input},
     lock::lock,
-    patience::{OutOfPatience, Patience},
+    patience::{Late, OutOfPatience, Patience},
 };
 
 /// Why there is no answer.
@@ -62,6 +62,12 @@ impl Desk {
         if queue.len() == 1 {
             self.queued.notify_one();
         }
+    }
+
+    /// Tells the driver's thread something that it answers straight to `who`, who hears when that takes too long.
+    pub(super) fn ask_for(&self, input: Input, who: Arc<dyn Late>) {
+        self.patience.mind(who);
+        self.put(input);
     }
 
     /// Tells the driver's thread something that it answers.

@@ -1,5 +1,5 @@
 //! The KV service: Range, Put, DeleteRange, Txn, Compact.
-use hull_kv_core::{Response as Answer, Store, check_delete, check_put, check_range, check_txn};
+use hull_kv_core::{Response as Answer, Store};
 use hull_kv_proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
@@ -9,8 +9,8 @@ use hull_kv_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, refused};
-use crate::{lock::read, metrics::count};
+use super::{Api, Needs, refused};
+use crate::metrics::count;
 
 /// What the state machine answered to another command than was asked: a mistake in this program.
 pub(super) fn mismatch() -> Status {
@@ -19,11 +19,8 @@ pub(super) fn mismatch() -> Status {
 
 impl Api {
     pub(crate) async fn range_local(&self, request: &RangeRequest) -> Result<RangeResponse, Status> {
-        check_range(request).map_err(refused)?;
-        if !request.serializable {
-            self.linearize().await?;
-        }
-        self.range_in(&read(&self.shared.store), request)
+        self.wait_for(self.range_needs(request)?).await?;
+        self.range_now(request)
     }
 
     /// Answers a range from the store as it is now, in one piece.
@@ -37,47 +34,26 @@ impl Api {
     }
 
     pub(crate) async fn put_logged(&self, request: PutRequest) -> Result<PutResponse, Status> {
-        check_put(&request).map_err(refused)?;
-        count(&self.shared.metrics.puts);
-        let Answer::Put(mut response) = self.propose(Command::Put(request)).await? else { return Err(mismatch()) };
-        self.fill(&mut response.header);
-        Ok(response)
+        self.put_answer(self.propose(self.put_command(request)?).await?)
     }
 
     pub(crate) async fn delete_logged(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
-        check_delete(&request).map_err(refused)?;
-        count(&self.shared.metrics.deletes);
-        let Answer::DeleteRange(mut response) = self.propose(Command::DeleteRange(request)).await? else {
-            return Err(mismatch());
-        };
-        self.fill(&mut response.header);
-        Ok(response)
+        self.delete_answer(self.propose(self.delete_command(request)?).await?)
     }
 
     pub(crate) async fn txn_either(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        check_txn(&request, self.bounds().txn_ops).map_err(refused)?;
-        count(&self.shared.metrics.txns);
-        let mut response = if Store::is_read_only(&request) {
-            if !serializable(&request) {
-                self.linearize().await?;
+        match self.txn_needs(request)? {
+            Needs::Command(command) => self.txn_answer(self.propose(command).await?),
+            Needs::Read(request, freshness) => {
+                self.wait_for(freshness).await?;
+                self.txn_read(&request)
             }
-            let store = read(&self.shared.store);
-            let caller = self.caller_in(&store)?;
-            store.permit_txn(&caller, &request).map_err(refused)?;
-            store.read_txn(&request).map_err(refused)?
-        } else {
-            match self.propose(Command::Txn(request)).await? {
-                Answer::Txn(response) => response,
-                _ => return Err(mismatch()),
-            }
-        };
-        self.fill(&mut response.header);
-        Ok(response)
+        }
     }
 }
 
 /// Whether every read of a transaction is content with what this member has.
-fn serializable(request: &TxnRequest) -> bool {
+pub(super) fn is_serializable(request: &TxnRequest) -> bool {
     let relaxed = |op: &RequestOp| matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable);
     request.success.iter().chain(&request.failure).all(relaxed)
 }

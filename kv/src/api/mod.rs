@@ -4,6 +4,7 @@ mod backup;
 mod client;
 mod cluster;
 mod desk;
+mod direct;
 mod election;
 mod health;
 mod kv;
@@ -23,6 +24,7 @@ use std::{
 
 use client::Credentials;
 use desk::{Desk, NoAnswer};
+pub(crate) use direct::{Freshness, Needs};
 pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
 use hull_kv_core::{Caller, Response, Store};
 use hull_kv_proto::{
@@ -82,7 +84,7 @@ impl Api {
     async fn propose(&self, op: Op) -> Result<Response, Status> {
         self.refuse_learner()?;
         let caller = self.caller().await?;
-        self.tell(|reply| Input::Propose(op, caller, reply)).await
+        self.tell(|reply| Input::Propose(op, caller, reply.into())).await
     }
 
     /// Compacts from time to time while this member leads, forever.
@@ -97,20 +99,21 @@ impl Api {
             let Some(revision) = due.filter(|revision| *revision > compacted && self.shared.leads()) else { continue };
             let request = CompactionRequest { revision, physical: false };
             // One that fails is made up for by the next.
-            let _ = self.tell(|reply| Input::Propose(Op::Compaction(request), Caller::Member, reply)).await;
+            let _ = self.tell(|reply| Input::Propose(Op::Compaction(request), Caller::Member, reply.into())).await;
         }
     }
 
     /// Returns once a read of the local store sees every write acknowledged before the call.
-    ///
-    /// A member that is alone in its cluster has applied everything that was acknowledged, because nobody else could
-    /// have acknowledged anything. Several members go through raft's ReadIndex.
     async fn linearize(&self) -> Result<(), Status> {
-        if self.is_whole_cluster() {
-            return Ok(());
+        self.wait_for(self.linearizable()?).await
+    }
+
+    /// Returns once the store is so new. Several members go through raft's ReadIndex.
+    async fn wait_for(&self, freshness: Freshness) -> Result<(), Status> {
+        match freshness {
+            Freshness::Now => Ok(()),
+            Freshness::Linearizable => self.tell(|reply| Input::Read(reply.into())).await,
         }
-        self.refuse_learner()?;
-        self.tell(Input::Read).await
     }
 
     /// Whether this member leads a cluster of one.
@@ -121,7 +124,7 @@ impl Api {
     /// Asks the leader; seconds, or none if there is no such lease.
     async fn ask_leader(&self, about: About) -> Result<Option<i64>, Status> {
         self.refuse_learner()?;
-        self.tell(|reply| Input::Ask(about, reply)).await
+        self.tell(|reply| Input::Ask(about, reply.into())).await
     }
 
     /// Moves leadership to another member.
@@ -145,11 +148,20 @@ impl Api {
         let answer = self.desk.ask(input);
         async move {
             answer.await.map_err(|why| match why {
-                NoAnswer::Failed(why) => status::failed(why),
-                NoAnswer::TooLate if self.shared.has_leader() => status::failed(Failed::TimedOut),
-                NoAnswer::TooLate => status::failed(Failed::NoLeader),
+                NoAnswer::Failed(why) => self.no_answer(why),
+                NoAnswer::TooLate => self.too_late(),
             })
         }
+    }
+
+    /// What a client is told that has no answer.
+    pub(crate) fn no_answer(&self, why: Failed) -> Status {
+        status::failed(why)
+    }
+
+    /// What a client is told that has waited too long.
+    pub(crate) fn too_late(&self) -> Status {
+        status::failed(if self.shared.has_leader() { Failed::TimedOut } else { Failed::NoLeader })
     }
 
     /// Completes a response's header, which the state machine filled with the revision only.

@@ -53,7 +53,7 @@ impl Drop for GivingUp<'_> {
             let Ok(caller) = self.api.caller_in(&read(&self.api.shared.store)) else { return };
             let (reply, _) = tokio::sync::oneshot::channel();
             // A member that stops cannot; the lease then ends the place.
-            self.api.desk.put(Input::Propose(Command::DeleteRange(request), caller, reply));
+            self.api.desk.put(Input::Propose(Command::DeleteRange(request), caller, reply.into()));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The answers of a turn, gathered: whoever carries them to another thread wakes it once, not once for each.
 use hull_kv_core::{Response, StreamId};
 
-use super::{AnswerReply, Failed, ReadReply, Reply};
+use super::{AnswerReply, Failed, ProposalReply, ReadReply};
 use crate::shared::Shared;
 
 /// One answer, and who gets it.
 #[derive(Debug)]
 pub(super) enum Told {
     /// What became of a proposal.
-    Proposed(Reply, Result<Response, Failed>),
+    Proposed(ProposalReply, Result<Response, Failed>),
     /// A read may go on, or not.
     Read(ReadReply, Result<(), Failed>),
     /// What the leader said.
@@ -28,11 +28,10 @@ impl Answers {
     /// Gives each its answer.
     pub fn give(self, shared: &Shared) {
         for answer in self.answers {
-            // Whoever asked may have gone.
             match answer {
-                Told::Proposed(reply, result) => drop(reply.send(result)),
-                Told::Read(reply, result) => drop(reply.send(result)),
-                Told::Asked(reply, result) => drop(reply.send(result)),
+                Told::Proposed(reply, result) => reply.give(result),
+                Told::Read(reply, result) => reply.give(result),
+                Told::Asked(reply, result) => reply.give(result),
             }
         }
         shared.wake(&self.woken);

@@ -30,6 +30,7 @@ impl Driver {
                 let mut store = write(&self.shared.store);
                 let outcomes: Vec<Taken> =
                     batch.into_iter().filter_map(|entry| apply_entry(&mut store, entry, now)).collect();
+                self.shared.standing.follow_users(&store);
                 (outcomes, store.hub_mut().take_woken())
             };
             if let Some(why) = self.shared.runs.damage() {

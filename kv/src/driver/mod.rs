@@ -15,6 +15,7 @@ mod propose;
 mod quota;
 mod reads;
 mod ready;
+mod reply;
 mod space;
 pub mod thread;
 mod upkeep;
@@ -25,6 +26,7 @@ use std::{
     time::Instant as SystemInstant,
 };
 
+use crate::{disk::Disk, metrics::count, peer::Word, shared::Shared, snapfile::Arrived, wal::Wal};
 pub use answers::Answers;
 pub use birth::{Birth, member_id};
 use clock::Clock;
@@ -47,10 +49,8 @@ use reads::Reads;
 pub use reads::{AnswerReply, ReadReply};
 pub use ready::Messages;
 use ready::Ready;
+pub use reply::{Recipient, Reply};
 use space::Space;
-use tokio::sync::oneshot;
-
-use crate::{disk::Disk, metrics::count, peer::Word, shared::Shared, snapfile::Arrived, wal::Wal};
 
 /// Why a request has no answer of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub enum Failed {
     TimedOut,
 }
 
-/// Where an answer goes.
-pub type Reply = oneshot::Sender<Result<Response, Failed>>;
+/// Where a proposal's answer goes.
+pub type ProposalReply = Reply<Response>;
 
 /// Whether a member goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

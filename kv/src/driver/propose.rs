@@ -16,7 +16,7 @@ use raft::{
     eraftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType},
 };
 
-use super::{Driver, Failed, Outlet, Reply, Sending, answers::Told};
+use super::{Driver, Failed, Outlet, ProposalReply, Sending, answers::Told};
 use crate::{
     limits::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES},
     lock::read,
@@ -41,7 +41,7 @@ enum Nature {
 
 #[derive(Debug)]
 struct Waiting {
-    reply: Option<Reply>,
+    reply: Option<ProposalReply>,
     command: Bytes,
     nature: Nature,
     place: Place,
@@ -99,7 +99,7 @@ impl Proposals {
     /// Answers everybody with the same refusal.
     pub(super) fn fail_all(&mut self, why: Failed) {
         for reply in std::mem::take(&mut self.waiting).into_values().filter_map(|waiting| waiting.reply) {
-            let _ = reply.send(Err(why));
+            reply.give(Err(why));
         }
         self.parked.clear();
     }
@@ -120,7 +120,7 @@ fn nature(op: &Op) -> Nature {
 
 impl Driver {
     /// Puts a command into the log; the reply gets the state machine's answer once it is durable and applied.
-    pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<Reply>) {
+    pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<ProposalReply>) {
         let used = read(&self.shared.store).usage().bytes;
         if self.space.refuses(&op) || self.quota.refuses(&op, used) {
             return self.refuse(reply, Failed::Refused(Refused::NoSpace));
@@ -139,7 +139,7 @@ impl Driver {
         self.dispatch(id);
     }
 
-    fn refuse(&mut self, reply: Option<Reply>, why: Failed) {
+    fn refuse(&mut self, reply: Option<ProposalReply>, why: Failed) {
         if let Some(reply) = reply {
             self.answers.push(Told::Proposed(reply, Err(why)));
         }
@@ -160,7 +160,7 @@ impl Driver {
         let raft = &self.raft.raft;
         let (term, leads, leader) = (raft.term, raft.state == StateRole::Leader, raft.leader_id);
         let Some(waiting) = self.proposals.waiting.get_mut(&id) else { return };
-        if waiting.reply.as_ref().is_some_and(Reply::is_closed) {
+        if waiting.reply.as_ref().is_some_and(ProposalReply::is_closed) {
             self.proposals.waiting.remove(&id);
             return;
         }

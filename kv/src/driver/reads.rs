@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use hull_kv_core::Instant;
 use hull_kv_proto::hullpb::{Answer, Question, question::About};
 use raft::{ReadState, StateRole};
-use tokio::sync::oneshot;
 
-use super::{Driver, Failed, Outlet, answers::Told};
+use super::{Driver, Failed, Outlet, Reply, answers::Told};
 use crate::{lock::write, peer::Word};
 
 /// Where the word goes that a read may go on.
-pub type ReadReply = oneshot::Sender<Result<(), Failed>>;
+pub type ReadReply = Reply<()>;
 /// Where the leader's answer goes: seconds, or none if there is no such lease.
-pub type AnswerReply = oneshot::Sender<Result<Option<i64>, Failed>>;
+pub type AnswerReply = Reply<Option<i64>>;
 
 /// Who waits for a proof.
 #[derive(Debug)]
@@ -56,11 +55,11 @@ impl Reads {
         let proven = std::mem::take(&mut self.proven).into_iter().map(|(_, readers)| readers);
         for reader in rounds.chain(proven).flatten().chain(std::mem::take(&mut self.next)) {
             if let Reader::Local(reply) = reader {
-                let _ = reply.send(Err(why));
+                reply.give(Err(why));
             }
         }
         for asking in std::mem::take(&mut self.asking).into_values() {
-            let _ = asking.reply.send(Err(why));
+            asking.reply.give(Err(why));
         }
     }
 

@@ -14,7 +14,7 @@ use hull_kv_proto::hullpb::{command::Op, question::About};
 use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{AnswerReply, Driver, Fate, MoveReply, Outlet, ReadReply, Reply, Sent};
+use super::{AnswerReply, Driver, Fate, MoveReply, Outlet, ProposalReply, ReadReply, Sent};
 use crate::{
     limits::MAX_BATCH,
     peer::Word,
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Input {
     /// A command for the log.
-    Propose(Op, Caller, Reply),
+    Propose(Op, Caller, ProposalReply),
     /// A read that must see every acknowledged write waits for this.
     Read(ReadReply),
     /// A question for the leader.

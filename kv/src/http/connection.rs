@@ -1,12 +1,15 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, and a task for each request.
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use h2::{RecvStream, server::SendResponse};
+use http::Request;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -46,7 +49,7 @@ where
     if speaks_http2 {
         let _ = http2(stream, api, face, manners).await;
     } else {
-        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
             let api = api.clone();
             async move { Ok::<_, Infallible>(super::answer(api, face, request.map(Body::new)).await) }
         });
@@ -66,11 +69,46 @@ where
         .max_send_buffer_size(MAX_SEND_BUFFER)
         .handshake(stream)
         .await?;
-    while let Some(exchange) = connection.accept().await {
-        let (request, respond) = exchange?;
-        exchange::begin(api.clone(), face, request, respond);
+    let mut arrived = Vec::new();
+    loop {
+        let next = poll_fn(|context| gather(&mut connection, context, &mut arrived)).await?;
+        for (request, respond) in arrived.drain(..) {
+            exchange::begin(&api, face, request, respond);
+        }
+        if next == Next::Ended {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// Whether more may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Waits,
+    Ended,
+}
+
+/// A request whose head has come, and the way back.
+type Arrived = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Takes every request that has come before the first of them is answered: polling a connection also writes to it, and the
+/// answers are to be written together.
+fn gather<S>(
+    connection: &mut h2::server::Connection<S, Bytes>,
+    context: &mut Context<'_>,
+    arrived: &mut Vec<Arrived>,
+) -> Poll<Result<Next, h2::Error>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match connection.poll_accept(context) {
+            Poll::Ready(Some(exchange)) => arrived.push(exchange?),
+            Poll::Ready(None) => return Poll::Ready(Ok(Next::Ended)),
+            Poll::Pending if arrived.is_empty() => return Poll::Pending,
+            Poll::Pending => return Poll::Ready(Ok(Next::Waits)),
+        }
+    }
 }
 
 /// A connection whose first bytes were looked at and are read again.

@@ -2,7 +2,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use tonic::body::Body;
 
 use super::{
-    Face, led, streaming,
+    Face, direct, led, streaming,
     unary::{self, Call},
 };
 use crate::api::Api;
@@ -27,13 +27,24 @@ impl From<h2::Error> for Ended {
     }
 }
 
-/// Starts a task that answers one request.
-pub(super) fn begin(api: Api, face: Face, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+/// Answers one request: a common call at once or when the driver has answered, anything else in a task.
+pub(super) fn begin(api: &Api, face: Face, mut request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let api = api.clone();
     // Whoever ends an exchange early knows why.
     if face == Face::Monitors || led::is_wanted(request.headers()) {
         tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });
     } else if unary::is_common(&request) {
-        tokio::spawn(async move { drop(common(api, request, respond).await) });
+        // Mostly the message has come with the head. If not, the task that waits for it takes this waker's place.
+        let arrived = request.body_mut().poll_data(&mut Context::from_waker(Waker::noop()));
+        match arrived {
+            Poll::Ready(Some(Ok(piece))) => common(api, request, piece, respond),
+            Poll::Ready(_) => {}
+            Poll::Pending => drop(tokio::spawn(async move {
+                if let Some(Ok(piece)) = request.body_mut().data().await {
+                    common(api, request, piece, respond);
+                }
+            })),
+        }
     } else if streaming::is_one(request.uri().path()) && unary::is_plain(&request) {
         tokio::spawn(async move { drop(streaming::serve(api, request, respond).await) });
     } else {
@@ -41,36 +52,19 @@ pub(super) fn begin(api: Api, face: Face, request: Request<RecvStream>, respond:
     }
 }
 
-/// What the first piece of a request turned out to be.
-enum First {
-    /// All of a call.
-    Call(Call),
-    /// Something else.
-    Other(Bytes),
-}
-
-/// A call that is made often, whose message is mostly in one piece.
-async fn common(mut api: Api, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), Ended> {
-    let mut work = match first(&mut request).await? {
-        First::Call(call) => {
-            api = api.for_client(request.headers());
-            // In a box: two small pieces of memory are had and given back faster than a large one.
-            Box::pin(call.make(&api))
+/// A call that is made often, whose message is mostly in one piece, of which the first is here.
+fn common(api: Api, mut request: Request<RecvStream>, piece: Bytes, respond: SendResponse<Bytes>) {
+    if request.body_mut().flow_control().release_capacity(piece.len()).is_err() {
+        return;
+    }
+    let call = if request.body().is_end_stream() { Call::read(request.uri().path(), &piece) } else { None };
+    match call {
+        Some(call) => direct::serve(api.for_client(request.headers()), call, respond),
+        None => {
+            let request = request.map(|rest| Received { first: Some(piece), rest });
+            tokio::spawn(async move { drop(any(api, Face::Whole, request, respond).await) });
         }
-        First::Other(piece) => {
-            return any(api, Face::Whole, request.map(|rest| Received { first: Some(piece), rest }), respond).await;
-        }
-    };
-    let answer = unless(|context| respond.poll_reset(context), work.as_mut()).await?;
-    unary::send(answer, &mut respond)
-}
-
-async fn first(request: &mut Request<RecvStream>) -> Result<First, Ended> {
-    let Some(first) = request.body_mut().data().await else { return Err(Ended) };
-    let first = first?;
-    request.body_mut().flow_control().release_capacity(first.len())?;
-    let call = if request.body().is_end_stream() { Call::read(request.uri().path(), &first) } else { None };
-    Ok(call.map_or(First::Other(first), First::Call))
+    }
 }
 
 /// Whatever else it may be. In a box, since few exchanges need its room.

@@ -1,6 +1,7 @@
 //! One port for everything: gRPC, the JSON gateway, `/kv/<key>`, health, version, metrics.
 mod authority;
 mod connection;
+mod direct;
 mod exchange;
 mod gateway;
 mod grpc;

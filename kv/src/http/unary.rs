@@ -1,14 +1,15 @@
 //! The calls that a store is mostly asked, without the layers between: one message comes in one piece, one goes out. What is
 //! not exactly that (in pieces, compressed, malformed, an answer of many keys) goes the way of all other calls.
+use std::task::{Context, Waker};
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::exchange::Ended;
-use crate::api::Api;
 
 /// A gRPC message starts with a flag, 0 if it is not compressed, and its length.
 pub(super) const PREFIX: usize = 5;
@@ -52,26 +53,14 @@ impl Call {
         }
     }
 
-    fn path(&self) -> &'static str {
+    /// Its method.
+    pub(super) fn path(&self) -> &'static str {
         match self {
             Self::Range(_) => RANGE,
             Self::Put(_) => PUT,
             Self::DeleteRange(_) => DELETE_RANGE,
             Self::Txn(_) => TXN,
         }
-    }
-
-    /// Makes the call; answers the message, framed.
-    pub(super) async fn make(self, api: &Api) -> Result<Bytes, Status> {
-        let path = self.path();
-        let answer = match self {
-            Self::Range(request) => api.range_local(&request).await.map(|response| framed(&response)),
-            Self::Put(request) => api.put_logged(request).await.map(|response| framed(&response)),
-            Self::DeleteRange(request) => api.delete_logged(request).await.map(|response| framed(&response)),
-            Self::Txn(request) => api.txn_either(request).await.map(|response| framed(&response)),
-        };
-        api.shared.metrics.call(path, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
-        answer
     }
 }
 
@@ -108,6 +97,11 @@ pub(super) fn send(answer: Result<Bytes, Status>, respond: &mut SendResponse<Byt
     let mut to = respond.send_response(head(), false)?;
     to.send_data(message, false)?;
     Ok(to.send_trailers(well())?)
+}
+
+/// Whether the client took its request back, or is gone.
+pub(super) fn is_reset(respond: &mut SendResponse<Bytes>) -> bool {
+    respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 /// What an answer begins with.
