@@ -63,6 +63,14 @@ impl Steps {
     }
 }
 
+impl Steps {
+    /// The revision under which the key exists at `at`.
+    fn put_at(&self, at: i64) -> Option<Revision> {
+        let step = self.newest(at)?;
+        (step.change == Change::Put).then_some(step.rev())
+    }
+}
+
 /// How many bytes all keys begin with alike.
 fn common_prefix(changes: &[(Key, Step)]) -> usize {
     let Some((first, _)) = changes.first() else { return 0 };
@@ -77,6 +85,32 @@ fn rank(key: &[u8]) -> u64 {
     let length = key.len().min(8);
     first[..length].copy_from_slice(&key[..length]);
     u64::from_be_bytes(first)
+}
+
+/// A key that was found.
+pub(crate) struct Found<'a> {
+    key: &'a Key,
+    steps: &'a mut Steps,
+    live: &'a mut usize,
+}
+
+impl Found<'_> {
+    /// The revision under which the key exists at `at`.
+    pub(crate) fn get(&self, at: i64) -> Option<Revision> {
+        self.steps.put_at(at)
+    }
+
+    /// Adds its newest change and answers the shared key bytes.
+    pub(crate) fn push(self, step: Step) -> Key {
+        let was_live = self.steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
+        match (was_live, step.change) {
+            (true, Change::Tombstone) => *self.live -= 1,
+            (false, Change::Put) => *self.live += 1,
+            _ => {}
+        }
+        self.steps.push(step);
+        Key::clone(self.key)
+    }
 }
 
 /// The ordered map of keys.
@@ -116,18 +150,20 @@ impl Index {
 
     /// Adds the newest change of a key and answers the shared key bytes.
     pub(crate) fn push(&mut self, key: &[u8], step: Step) -> Key {
-        // One lookup for a known key; the shared bytes come from the map.
-        let bounds = (Bound::Included(key), Bound::Included(key));
-        if let Some((known, steps)) = self.keys.range_mut::<[u8], _>(bounds).next() {
-            let was_live = steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
-            match (was_live, step.change) {
-                (true, Change::Tombstone) => self.live -= 1,
-                (false, Change::Put) => self.live += 1,
-                _ => {}
-            }
-            steps.push(step);
-            return Key::clone(known);
+        match self.find(key) {
+            Some(found) => found.push(step),
+            None => self.insert(key, step),
         }
+    }
+
+    /// A key that has changes: the map is searched once, to look and to change.
+    pub(crate) fn find(&mut self, key: &[u8]) -> Option<Found<'_>> {
+        let (known, steps) = self.keys.range_mut::<[u8], _>((Bound::Included(key), Bound::Unbounded)).next()?;
+        (**known == *key).then_some(Found { key: known, steps, live: &mut self.live })
+    }
+
+    /// Adds a key that has no changes yet.
+    pub(crate) fn insert(&mut self, key: &[u8], step: Step) -> Key {
         let key: Key = key.into();
         self.live += usize::from(step.change == Change::Put);
         self.keys.insert(Key::clone(&key), Steps::One(step));
@@ -142,8 +178,7 @@ impl Index {
 
     /// The revision under which `key` exists at `at`.
     pub(crate) fn get(&self, key: &[u8], at: i64) -> Option<Revision> {
-        let step = self.keys.get(key)?.newest(at)?;
-        (step.change == Change::Put).then_some(step.rev())
+        self.keys.get(key)?.put_at(at)
     }
 
     /// Keys of a range that exist at `at`, in key order.
@@ -164,10 +199,10 @@ impl Index {
             (Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from < to,
             _ => true,
         });
-        bounds.into_iter().flat_map(move |bounds| self.keys.range::<[u8], _>(bounds)).filter_map(move |(key, steps)| {
-            let step = steps.newest(at)?;
-            (step.change == Change::Put).then_some((key, step.rev()))
-        })
+        bounds
+            .into_iter()
+            .flat_map(move |bounds| self.keys.range::<[u8], _>(bounds))
+            .filter_map(move |(key, steps)| steps.put_at(at).map(|rev| (key, rev)))
     }
 
     /// Number of keys that exist now.

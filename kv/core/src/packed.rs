@@ -80,14 +80,20 @@ impl Packed {
 
     /// The record of exactly this revision.
     pub(crate) fn get(&self, rev: Revision) -> Option<Record> {
-        self.block(self.block_of(rev)).find(|record| record.rev >= rev).filter(|record| record.rev == rev)
+        let (at, found) = self.find(rev)?;
+        Some(found.with(self.keys.get(at)?))
+    }
+
+    /// Where a record is among all, and what it says. No key on the way there is looked at, since each lies elsewhere in memory.
+    fn find(&self, rev: Revision) -> Option<(usize, Numbers)> {
+        let block = self.block_of(rev);
+        let (at, found) = self.numbers(block).enumerate().find(|(_, numbers)| numbers.rev >= rev)?;
+        (found.rev == rev).then_some((block * PACKED_BLOCK + at, found))
     }
 
     /// The bytes of a record's key are these from now on.
     pub(crate) fn set_key(&mut self, rev: Revision, key: &Key) {
-        let block = self.block_of(rev);
-        let at = self.block(block).position(|record| record.rev == rev);
-        if let Some(held) = at.and_then(|at| self.keys.get_mut(block * PACKED_BLOCK + at)) {
+        if let Some(held) = self.find(rev).and_then(|(at, _)| self.keys.get_mut(at)) {
             *held = Key::clone(key);
         }
     }
@@ -104,11 +110,33 @@ impl Packed {
     }
 
     fn block(&self, number: usize) -> impl Iterator<Item = Record> {
-        let from = number * PACKED_BLOCK;
-        let to = (from + PACKED_BLOCK).min(self.keys.len());
-        let mut bytes = &self.bytes[self.blocks[number].at as usize..];
+        let keys = self.keys.iter().skip(number * PACKED_BLOCK);
+        self.numbers(number).zip(keys).map(|(numbers, key)| numbers.with(key))
+    }
+
+    fn numbers(&self, block: usize) -> impl Iterator<Item = Numbers> {
+        let from = block * PACKED_BLOCK;
+        let count = PACKED_BLOCK.min(self.keys.len() - from);
+        let mut bytes = &self.bytes[self.blocks[block].at as usize..];
         let mut before = Before::default();
-        self.keys[from..to].iter().map(move |key| before.take(key, &mut bytes))
+        (0..count).map(move |_| before.take(&mut bytes))
+    }
+}
+
+/// A record without its key.
+struct Numbers {
+    rev: Revision,
+    change: Change,
+    create: i64,
+    version: i64,
+    lease: i64,
+    value: Value,
+}
+
+impl Numbers {
+    fn with(self, key: &Key) -> Record {
+        let Self { rev, change, create, version, lease, value } = self;
+        Record { rev, change, create, version, lease, key: Key::clone(key), value }
     }
 }
 
@@ -147,7 +175,7 @@ impl Before {
         to[at] = flags;
     }
 
-    fn take(&mut self, key: &Key, from: &mut &[u8]) -> Record {
+    fn take(&mut self, from: &mut &[u8]) -> Numbers {
         let flags = from.first().copied().unwrap_or_default();
         *from = from.get(1..).unwrap_or_default();
         // The bytes are this module's own: they are whole.
@@ -173,7 +201,7 @@ impl Before {
         };
         self.main = main;
         let change = if flags & TOMBSTONE == 0 { Change::Put } else { Change::Tombstone };
-        Record { rev: Revision { main, sub }, change, create, version, lease, key: Key::clone(key), value }
+        Numbers { rev: Revision { main, sub }, change, create, version, lease, value }
     }
 }
 

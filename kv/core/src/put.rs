@@ -3,6 +3,7 @@ use hull_kv_proto::etcdserverpb::{PutRequest, PutResponse, ResponseHeader};
 
 use crate::{
     error::Refused,
+    index::Step,
     record::{Change, Key, Record, Revision},
     store::Store,
     value::Value,
@@ -46,7 +47,10 @@ impl<'a> Write<'a> {
 
     /// Writes one key.
     pub(crate) fn put(&mut self, request: PutRequest) -> Result<PutResponse, Refused> {
-        let previous = self.store.lookup(&request.key, self.read_revision());
+        let (at, main) = (self.read_revision(), self.main());
+        let Store { index, history, hub, lessor, values, .. } = &mut *self.store;
+        let found = index.find(&request.key);
+        let previous = found.as_ref().and_then(|found| history.get(found.get(at)?));
         if (request.ignore_value || request.ignore_lease) && previous.is_none() {
             return Err(Refused::KeyNotFound);
         }
@@ -58,21 +62,26 @@ impl<'a> Write<'a> {
             Some(old) if request.ignore_value => old.value.clone(),
             _ => Value::Here(request.value),
         };
-        let (create, version) = previous.as_ref().map_or((self.main(), 1), |old| (old.create, old.version + 1));
+        let (create, version) = previous.as_ref().map_or((main, 1), |old| (old.create, old.version + 1));
         let old_lease = previous.as_ref().map_or(0, |old| old.lease);
         let prev_kv = previous.filter(|_| request.prev_kv);
-        let prev_kv = prev_kv.map(|old| old.to_kv(&**self.store.values())).transpose()?;
-        let rev = self.next_rev();
-        let record = Record { rev, change: Change::Put, create, version, lease, key: Key::from([]), value };
-        let key = self.store.append(&request.key, record);
-        self.store.hub.mark(&key, rev.main);
+        let prev_kv = prev_kv.map(|old| old.to_kv(&**values)).transpose()?;
+        let rev = Revision { main, sub: self.changes };
+        self.changes += 1;
+        let step = Step::new(rev, Change::Put);
+        let key = match found {
+            Some(found) => found.push(step),
+            None => index.insert(&request.key, step),
+        };
+        history.push(Record { rev, change: Change::Put, create, version, lease, key: Key::clone(&key), value });
+        hub.mark(&key, main);
         if old_lease != 0 && old_lease != lease {
-            self.store.lessor.detach(old_lease, &key);
+            lessor.detach(old_lease, &key);
         }
         if lease != 0 {
-            self.store.lessor.attach(lease, key);
+            lessor.attach(lease, key);
         }
-        Ok(PutResponse { header: Some(header(rev.main)), prev_kv })
+        Ok(PutResponse { header: Some(header(main)), prev_kv })
     }
 }
 

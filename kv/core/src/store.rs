@@ -68,7 +68,7 @@ pub struct Store {
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     pub(crate) hub: WatchHub,
-    values: Arc<dyn Values>,
+    pub(crate) values: Arc<dyn Values>,
     whole: Whole,
     /// What lies above this revision is in no file yet.
     settled: i64,

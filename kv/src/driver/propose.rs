@@ -155,28 +155,29 @@ impl Driver {
         self.proposals.taken >= MAX_BATCH_BYTES
     }
 
+    /// Sends a proposal where it belongs now, after it was elsewhere; unless nobody wants its answer any more.
+    fn dispatch_again(&mut self, id: u64) {
+        let Some(waiting) = self.proposals.waiting.get(&id) else { return };
+        if waiting.reply.as_ref().is_some_and(ProposalReply::is_closed) {
+            self.proposals.waiting.remove(&id);
+        } else {
+            self.dispatch(id);
+        }
+    }
+
     /// Sends a proposal where it belongs now.
     fn dispatch(&mut self, id: u64) {
         let raft = &self.raft.raft;
         let (term, leads, leader) = (raft.term, raft.state == StateRole::Leader, raft.leader_id);
-        let Some(waiting) = self.proposals.waiting.get_mut(&id) else { return };
-        if waiting.reply.as_ref().is_some_and(ProposalReply::is_closed) {
-            self.proposals.waiting.remove(&id);
-            return;
-        }
+        let Some(waiting) = self.proposals.waiting.get(&id) else { return };
         let (command, nature) = (waiting.command.clone(), waiting.nature);
         let place = if leads {
-            let queued = Queued { id, from: self.shared.member, command: command.clone() };
+            let from = self.shared.member;
             match nature {
-                Nature::Reconfigures => {
-                    self.proposals.changes.push_back(queued);
-                    Place::Term(term)
-                }
-                Nature::Plain => {
-                    self.take_entry(term, self.shared.member, id, command);
-                    Place::Term(term)
-                }
+                Nature::Reconfigures => self.proposals.changes.push_back(Queued { id, from, command }),
+                Nature::Plain => self.take_entry(term, from, id, command),
             }
+            Place::Term(term)
         } else if leader != 0 {
             let reconfigures = nature == Nature::Reconfigures;
             self.proposals.forwards.push(Forwarded { id, command, reconfigures });
@@ -243,7 +244,7 @@ impl Driver {
         let raft = &self.raft.raft;
         if raft.leader_id != 0 && raft.lead_transferee.is_none() {
             for id in std::mem::take(&mut self.proposals.parked) {
-                self.dispatch(id);
+                self.dispatch_again(id);
             }
         }
         self.proposals.taken = 0;
@@ -327,7 +328,7 @@ impl Driver {
         let lost = |waiting: &Waiting| matches!(waiting.place, Place::Term(earlier) if earlier < term);
         let ids: Vec<u64> =
             self.proposals.waiting.iter().filter(|(_, waiting)| lost(waiting)).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.dispatch(id));
+        ids.into_iter().for_each(|id| self.dispatch_again(id));
     }
 
     /// A snapshot took the place of entries up to `term`: what they answered is not known.
