@@ -18,6 +18,12 @@ pub const RUNS_MOST: usize = 256;
 /// Commands that go into one batch at most: bounds how long the first of them waits for the last.
 pub const MAX_BATCH: usize = 4096;
 
+/// A disk that makes a write durable in this time is fast: a client's thread may wait for it.
+pub const FAST_SYNC: Duration = Duration::from_millis(1);
+
+/// Writes in a row, each the only thing that anybody asked for, after which their client counts as alone.
+pub const ALONE_AFTER: u32 = 4;
+
 /// Commands (bytes) after which a batch takes no more: it becomes one message to each follower.
 pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 

@@ -158,7 +158,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         request_bytes: config.connections.max_request_bytes,
         progress_every: config.connections.progress_every,
     };
-    let api = Api::new(Arc::clone(&shared), running.inputs.clone(), bounds, logins);
+    let api = Api::new(Arc::clone(&shared), &running, bounds, logins);
     if let Some(compactor) = Compactor::new(config.retention) {
         tokio::spawn(api.clone().compact_now_and_then(compactor));
     }

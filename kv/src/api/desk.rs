@@ -2,12 +2,16 @@
 //! that it is one batch and wakes the driver's thread once.
 use std::sync::{Arc, Mutex, mpsc::Sender};
 
+use hull_kv_proto::hullpb::command::Op;
 use tokio::sync::{Notify, oneshot};
 
-use super::Bounds;
+use super::{Bounds, company::Company};
 use crate::{
     auth::Logins,
-    driver::{Failed, thread::Input},
+    driver::{
+        Failed, Shortcut,
+        thread::{Input, Running},
+    },
     lock::lock,
     patience::{Late, OutOfPatience, Patience},
 };
@@ -21,12 +25,19 @@ pub(super) enum NoAnswer {
     TooLate,
 }
 
+/// Whether an input is a client's write.
+fn is_write(input: &Input) -> bool {
+    matches!(input, Input::Propose(Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_), ..))
+}
+
 /// The way to the driver, and what does not differ from client to client.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) bounds: Bounds,
     pub(super) logins: Logins,
     inputs: Sender<Input>,
+    shortcut: Shortcut,
+    company: Company,
     queue: Mutex<Vec<Input>>,
     queued: Notify,
     patience: Patience,
@@ -34,9 +45,17 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Starts the tasks that a desk needs on the current event loop.
-    pub(super) fn open(inputs: Sender<Input>, bounds: Bounds, logins: Logins) -> Arc<Self> {
-        let (queue, queued, patience) = (Mutex::default(), Notify::new(), Patience::default());
-        let desk = Arc::new(Self { bounds, logins, inputs, queue, queued, patience });
+    pub(super) fn open(running: &Running, bounds: Bounds, logins: Logins) -> Arc<Self> {
+        let desk = Arc::new(Self {
+            bounds,
+            logins,
+            inputs: running.inputs.clone(),
+            shortcut: running.shortcut.clone(),
+            company: Company::default(),
+            queue: Mutex::default(),
+            queued: Notify::new(),
+            patience: Patience::default(),
+        });
         let (carrier, clock) = (Arc::clone(&desk), Arc::clone(&desk));
         tokio::spawn(async move { carrier.carry().await });
         tokio::spawn(async move { clock.patience.tick().await });
@@ -48,11 +67,20 @@ impl Desk {
         loop {
             self.queued.notified().await;
             let queue = std::mem::take(&mut *lock(&self.queue));
+            let alone = self.company.hand_over(queue.len());
             for input in queue {
-                // A driver that has stopped drops the reply in it, which says so to who asked.
-                let _ = self.inputs.send(input);
+                let input = if alone && is_write(&input) { self.shortcut.take(input) } else { Err(input) };
+                if let Err(input) = input {
+                    // A driver that has stopped drops the reply in it, which says so to who asked.
+                    let _ = self.inputs.send(input);
+                }
             }
         }
+    }
+
+    /// A client asked for something, whatever it is.
+    pub(super) fn asked(&self) {
+        self.company.ask();
     }
 
     /// Tells the driver's thread something.

@@ -23,6 +23,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Api {
     /// Starts a lease's time again, in the leader's memory.
     pub(crate) async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+        self.asked();
         if self.is_whole_cluster() {
             let now = self.shared.now();
             let mut store = write(&self.shared.store);

@@ -3,6 +3,7 @@ mod auth;
 mod backup;
 mod client;
 mod cluster;
+mod company;
 mod desk;
 mod direct;
 mod election;
@@ -18,7 +19,7 @@ mod watch;
 mod watch_stream;
 
 use std::{
-    sync::{Arc, atomic::Ordering, mpsc::Sender},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,7 +41,10 @@ pub(crate) use watch_stream::Wait;
 use crate::{
     auth::Logins,
     compactor::Compactor,
-    driver::{Failed, thread::Input},
+    driver::{
+        Failed,
+        thread::{Input, Running},
+    },
     lock::read,
     shared::{Shared, Voice},
 };
@@ -71,8 +75,13 @@ pub struct Api {
 
 impl Api {
     /// Services over a running driver, served by the current event loop.
-    pub fn new(shared: Arc<Shared>, inputs: Sender<Input>, bounds: Bounds, logins: Logins) -> Self {
-        Self { shared, desk: Desk::open(inputs, bounds, logins), credentials: Credentials::default() }
+    pub fn new(shared: Arc<Shared>, running: &Running, bounds: Bounds, logins: Logins) -> Self {
+        Self { shared, desk: Desk::open(running, bounds, logins), credentials: Credentials::default() }
+    }
+
+    /// A client asked for something, whatever it is.
+    pub(crate) fn asked(&self) {
+        self.desk.asked();
     }
 
     /// What one request may be.

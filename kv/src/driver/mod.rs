@@ -16,6 +16,8 @@ mod quota;
 mod reads;
 mod ready;
 mod reply;
+mod runner;
+mod shortcut;
 mod space;
 pub mod thread;
 mod upkeep;
@@ -23,7 +25,7 @@ mod upkeep;
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
-    time::Instant as SystemInstant,
+    time::{Duration, Instant as SystemInstant},
 };
 
 use crate::{disk::Disk, metrics::count, peer::Word, shared::Shared, snapfile::Arrived, wal::Wal};
@@ -50,6 +52,7 @@ pub use reads::{AnswerReply, ReadReply};
 pub use ready::Messages;
 use ready::Ready;
 pub use reply::{Recipient, Reply};
+pub use shortcut::Shortcut;
 use space::Space;
 
 /// Why a request has no answer of the state machine.
@@ -107,6 +110,7 @@ pub struct Driver {
     /// The leader's snapshot that raft is about to take.
     arrived: Option<Arrived>,
     cut_bytes: u64,
+    last_sync: Duration,
     catch_up_bytes: usize,
     since_snapshot: u64,
     snapshot_bytes: u64,
@@ -246,7 +250,8 @@ impl Driver {
                 done => break done?,
             }
         };
-        self.shared.metrics.fsync(started.elapsed());
+        self.last_sync = started.elapsed();
+        self.shared.metrics.fsync(self.last_sync);
         let written = self.wal.bytes().saturating_sub(before);
         self.since_snapshot += written;
         self.space.written(&*self.disk, written);
@@ -296,6 +301,11 @@ impl Driver {
     /// Bytes of an unfinished write that were cut off the log at the start; nothing acknowledged was in them.
     pub fn cut_bytes(&self) -> u64 {
         self.cut_bytes
+    }
+
+    /// How long the last write to the log took until it was durable.
+    pub fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Shared state.

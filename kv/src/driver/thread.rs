@@ -1,24 +1,27 @@
-//! The driver's thread: gathers what is queued into one batch, writes it once, and looks after snapshots.
+//! The driver's thread: waits until something is asked for or due, then takes a turn.
 use std::{
-    fmt, io,
+    io,
     sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{Builder, JoinHandle},
     time::Duration,
 };
 
-use hull_kv_core::{Caller, Scrub};
+use hull_kv_core::Caller;
 use hull_kv_proto::hullpb::{command::Op, question::About};
 use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{AnswerReply, Driver, Fate, MoveReply, Outlet, ProposalReply, ReadReply, Sent};
+use super::{
+    AnswerReply, Driver, MoveReply, Outlet, ProposalReply, ReadReply, Sent, Shortcut,
+    runner::{Round, Runner},
+};
 use crate::{
-    limits::MAX_BATCH,
+    lock::lock,
     peer::Word,
-    snapfile::{self, Arrived, Effort, Written},
+    snapfile::{Arrived, Written},
 };
 
 /// What the thread is told.
@@ -50,6 +53,8 @@ pub enum Input {
     Shrink(oneshot::Sender<()>),
     /// Asks whether the thread turns.
     Alive(oneshot::Sender<()>),
+    /// The member ended in a turn that another thread took ([`Shortcut`]).
+    Ended,
     /// Finish what is queued and stop.
     Stop,
 }
@@ -70,6 +75,8 @@ pub enum Ended {
 pub struct Running {
     /// Where inputs go.
     pub inputs: Sender<Input>,
+    /// For a client that is alone.
+    pub shortcut: Shortcut,
     thread: JoinHandle<io::Result<Ended>>,
 }
 
@@ -118,174 +125,24 @@ pub fn start(
     driver.introduce();
     driver.turn(now, &mut *outlet)?;
     let Inputs { sender, receiver } = inputs;
-    let runner =
-        Runner { driver, outlet, receiver, inputs: sender.clone(), snapshot: Snapshot::Idle, shrinks: Vec::new() };
+    let runner = Arc::new(Mutex::new(Runner::new(driver, outlet, sender.clone())));
+    let shortcut = Shortcut::new(Arc::clone(&runner));
     let thread = Builder::new().name("log".into()).spawn(move || {
-        let result = runner.run();
+        let result = run(&runner, &receiver);
         let _ = stopped.send(());
         result
     })?;
-    Ok(Running { inputs: sender, thread })
+    Ok(Running { inputs: sender, shortcut, thread })
 }
 
-/// Whether a snapshot is being written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Snapshot {
-    Idle,
-    Writing(Effort),
-}
-
-/// Whether the thread goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Turn,
-    Stop,
-}
-
-struct Runner {
-    driver: Driver,
-    outlet: Box<dyn Outlet + Send>,
-    receiver: Receiver<Input>,
-    inputs: Sender<Input>,
-    snapshot: Snapshot,
-    shrinks: Vec<oneshot::Sender<()>>,
-}
-
-impl fmt::Debug for Runner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner").field("driver", &self.driver).finish_non_exhaustive()
-    }
-}
-
-impl Runner {
-    fn run(mut self) -> io::Result<Ended> {
-        let mut scrub = Scrub::Done;
-        loop {
-            let next = self.gather(scrub);
-            let now = self.driver.shared.now();
-            self.driver.on_time(now);
-            let fate = self.driver.turn(now, &mut *self.outlet)?;
-            let ended = match (fate, next) {
-                (Fate::Removed, _) => Some(Ended::Removed),
-                (Fate::Forgetful, _) => Some(Ended::Forgetful),
-                (Fate::Goes, Next::Stop) => Some(Ended::Asked),
-                (Fate::Goes, Next::Turn) => None,
-            };
-            if let Some(ended) = ended {
-                self.driver.stop();
-                return Ok(ended);
-            }
-            scrub = self.upkeep();
-        }
-    }
-
-    /// Waits for something to do, then takes everything that is queued.
-    fn gather(&mut self, scrub: Scrub) -> Next {
-        let wait = if scrub == Scrub::More { Duration::ZERO } else { self.idle_for() };
-        let mut input = match self.receiver.recv_timeout(wait) {
-            Ok(input) => input,
-            Err(RecvTimeoutError::Timeout) => return Next::Turn,
-            Err(RecvTimeoutError::Disconnected) => return Next::Stop,
-        };
-        for _ in 0..MAX_BATCH {
-            if self.take(input) == Next::Stop {
-                return Next::Stop;
-            }
-            match self.receiver.try_recv() {
-                Ok(more) if !self.driver.is_full() => input = more,
-                Ok(last) => return self.take(last),
-                Err(_) => break,
-            }
-        }
-        Next::Turn
-    }
-
-    fn take(&mut self, input: Input) -> Next {
-        match input {
-            Input::Propose(op, caller, reply) => self.driver.propose(op, caller, Some(reply)),
-            Input::Read(reply) => self.driver.read(reply),
-            Input::Ask(about, reply) => self.driver.ask(about, reply),
-            Input::Heard(from, word, _room) => {
-                let now = self.driver.shared.now();
-                self.driver.hear(from, word, now, &mut *self.outlet);
-            }
-            Input::Unreachable(id) => self.driver.unreachable(id),
-            Input::Gone(id) => self.driver.suspect(id),
-            Input::Dismissed => self.driver.dismissed(),
-            Input::Arrived(snapshot) => {
-                let (message, arrived) = *snapshot;
-                self.driver.arrive(message, arrived);
-            }
-            Input::Sent(to, sent) => self.driver.snapshot_sent(to, sent),
-            Input::MoveLeader(to, reply) => self.driver.move_leader(to, reply),
-            Input::Snapshot(result) => self.snapshot_ended(result),
-            Input::Shrink(reply) => {
-                self.shrinks.push(reply);
-            }
-            Input::Alive(reply) => drop(reply.send(())),
-            Input::Stop => return Next::Stop,
-        }
-        Next::Turn
-    }
-
-    /// How long nothing will happen by itself.
-    fn idle_for(&self) -> Duration {
-        let now = self.driver.shared.now();
-        Duration::from_millis(self.driver.next_deadline().0.saturating_sub(now.0))
-    }
-
-    /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
-    fn upkeep(&mut self) -> Scrub {
-        if self.snapshot == Snapshot::Idle && self.driver.wants_snapshot() {
-            self.begin_snapshot(Effort::Usual);
-        }
-        if self.snapshot != Snapshot::Idle {
-            return Scrub::Done;
-        }
-        let scrub = if self.driver.shared.is_read_for_others() { Scrub::Done } else { self.driver.scrub() };
-        // What is to become small is rid of what compaction makes superfluous first.
-        if scrub == Scrub::Done && !self.shrinks.is_empty() {
-            self.begin_snapshot(Effort::Shrink);
-        }
-        scrub
-    }
-
-    fn begin_snapshot(&mut self, effort: Effort) {
-        let (disk, shared) = (Arc::clone(&self.driver.disk), Arc::clone(&self.driver.shared));
-        let inputs = self.inputs.clone();
-        let work = move || {
-            let result = snapfile::write(&*disk, &shared, effort);
-            let _ = inputs.send(Input::Snapshot(result));
-        };
-        match Builder::new().name("snapshot".into()).spawn(work) {
-            Ok(_) => {
-                self.snapshot = Snapshot::Writing(effort);
-                self.driver.snapshot_begun();
-            }
-            Err(error) => {
-                eprintln!("hull-kv: start a thread for a snapshot: {error}; tried again after the next write")
-            }
-        }
-    }
-
-    fn snapshot_ended(&mut self, result: io::Result<Written>) {
-        let ended = std::mem::replace(&mut self.snapshot, Snapshot::Idle);
-        match result {
-            Ok(written) => {
-                if ended == Snapshot::Writing(Effort::Shrink) {
-                    self.driver.renew_log();
-                }
-                self.driver.snapshot_done(written);
-            }
-            Err(error) => {
-                eprintln!("hull-kv: write a snapshot: {error}; the log keeps growing until one succeeds");
-                self.driver.snapshot_failed();
-            }
-        }
-        if ended == Snapshot::Writing(Effort::Shrink) {
-            for reply in self.shrinks.drain(..) {
-                let _ = reply.send(());
-            }
+/// Waits for something to do, and does it; until the member ends.
+fn run(runner: &Mutex<Runner>, receiver: &Receiver<Input>) -> io::Result<Ended> {
+    let mut wait = Duration::ZERO;
+    loop {
+        let first = receiver.recv_timeout(wait);
+        match lock(runner).round(first, receiver) {
+            Round::Idle(duration) => wait = duration,
+            Round::Ended(outcome) => return outcome,
         }
     }
 }

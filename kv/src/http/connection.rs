@@ -51,6 +51,7 @@ where
     } else {
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
             let api = api.clone();
+            api.asked();
             async move { Ok::<_, Infallible>(super::answer(api, face, request.map(Body::new)).await) }
         });
         let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;

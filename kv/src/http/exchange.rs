@@ -30,6 +30,7 @@ impl From<h2::Error> for Ended {
 /// Answers one request: a common call at once or when the driver has answered, anything else in a task.
 pub(super) fn begin(api: &Api, face: Face, mut request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let api = api.clone();
+    api.asked();
     // Whoever ends an exchange early knows why.
     if face == Face::Monitors || led::is_wanted(request.headers()) {
         tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });

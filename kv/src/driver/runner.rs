@@ -1,0 +1,227 @@
+//! A driver's turns, whichever thread takes them: gathers what is queued into one batch, writes it once, and looks after
+//! snapshots.
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    thread::Builder,
+    time::Duration,
+};
+
+use hull_kv_core::Scrub;
+use tokio::sync::oneshot;
+
+use super::{
+    Driver, Fate, Outlet,
+    thread::{Ended, Input},
+};
+use crate::{
+    limits::{FAST_SYNC, MAX_BATCH},
+    snapfile::{self, Effort, Written},
+};
+
+/// Whether a snapshot is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Snapshot {
+    Idle,
+    Writing(Effort),
+}
+
+/// Whether the thread goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Turn,
+    Stop,
+}
+
+/// What a round came to.
+pub(super) enum Round {
+    /// Nothing more is due for this long.
+    Idle(Duration),
+    /// The member ended.
+    Ended(io::Result<Ended>),
+}
+
+/// A driver and what surrounds it.
+pub(super) struct Runner {
+    driver: Driver,
+    outlet: Box<dyn Outlet + Send>,
+    inputs: Sender<Input>,
+    snapshot: Snapshot,
+    shrinks: Vec<oneshot::Sender<()>>,
+    /// How the member ended, until its thread learns of it.
+    outcome: Option<io::Result<Ended>>,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+impl Runner {
+    pub(super) fn new(driver: Driver, outlet: Box<dyn Outlet + Send>, inputs: Sender<Input>) -> Self {
+        Self { driver, outlet, inputs, snapshot: Snapshot::Idle, shrinks: Vec::new(), outcome: None }
+    }
+
+    /// Takes what came first and everything behind it, then a turn, then does some of what is due by itself.
+    pub(super) fn round(&mut self, first: Result<Input, RecvTimeoutError>, receiver: &Receiver<Input>) -> Round {
+        if self.outcome.is_none() {
+            let next = self.gather(first, receiver);
+            self.turn(next);
+        }
+        match self.outcome.take() {
+            Some(outcome) => Round::Ended(outcome),
+            None => Round::Idle(self.upkeep()),
+        }
+    }
+
+    /// Writes and applies one command.
+    ///
+    /// # Errors
+    /// Gives the input back that must go the usual way.
+    pub(super) fn take_alone(&mut self, input: Input) -> Result<(), Input> {
+        if self.outcome.is_some() || self.driver.last_sync() > FAST_SYNC || !self.driver.alone() {
+            return Err(input);
+        }
+        let next = self.take(input);
+        self.turn(next);
+        if self.outcome.is_some() {
+            // Its thread waits for something to do.
+            let _ = self.inputs.send(Input::Ended);
+        }
+        Ok(())
+    }
+
+    /// Does what was asked for.
+    fn turn(&mut self, next: Next) {
+        let now = self.driver.shared.now();
+        self.driver.on_time(now);
+        let outcome = match (self.driver.turn(now, &mut *self.outlet), next) {
+            (Err(error), _) => Err(error),
+            (Ok(Fate::Removed), _) => Ok(Ended::Removed),
+            (Ok(Fate::Forgetful), _) => Ok(Ended::Forgetful),
+            (Ok(Fate::Goes), Next::Stop) => Ok(Ended::Asked),
+            (Ok(Fate::Goes), Next::Turn) => return,
+        };
+        self.driver.stop();
+        self.outcome = Some(outcome);
+    }
+
+    /// Takes what came first, and everything that is queued behind it.
+    fn gather(&mut self, first: Result<Input, RecvTimeoutError>, receiver: &Receiver<Input>) -> Next {
+        let mut input = match first {
+            Ok(input) => input,
+            Err(RecvTimeoutError::Timeout) => return Next::Turn,
+            Err(RecvTimeoutError::Disconnected) => return Next::Stop,
+        };
+        for _ in 0..MAX_BATCH {
+            if self.take(input) == Next::Stop {
+                return Next::Stop;
+            }
+            match receiver.try_recv() {
+                Ok(more) if !self.driver.is_full() => input = more,
+                Ok(last) => return self.take(last),
+                Err(_) => break,
+            }
+        }
+        Next::Turn
+    }
+
+    fn take(&mut self, input: Input) -> Next {
+        match input {
+            Input::Propose(op, caller, reply) => self.driver.propose(op, caller, Some(reply)),
+            Input::Read(reply) => self.driver.read(reply),
+            Input::Ask(about, reply) => self.driver.ask(about, reply),
+            Input::Heard(from, word, _room) => {
+                let now = self.driver.shared.now();
+                self.driver.hear(from, word, now, &mut *self.outlet);
+            }
+            Input::Unreachable(id) => self.driver.unreachable(id),
+            Input::Gone(id) => self.driver.suspect(id),
+            Input::Dismissed => self.driver.dismissed(),
+            Input::Arrived(snapshot) => {
+                let (message, arrived) = *snapshot;
+                self.driver.arrive(message, arrived);
+            }
+            Input::Sent(to, sent) => self.driver.snapshot_sent(to, sent),
+            Input::MoveLeader(to, reply) => self.driver.move_leader(to, reply),
+            Input::Snapshot(result) => self.snapshot_ended(result),
+            Input::Shrink(reply) => {
+                self.shrinks.push(reply);
+            }
+            Input::Alive(reply) => drop(reply.send(())),
+            Input::Ended => {}
+            Input::Stop => return Next::Stop,
+        }
+        Next::Turn
+    }
+
+    /// How long nothing will happen by itself.
+    fn idle_for(&self) -> Duration {
+        let now = self.driver.shared.now();
+        Duration::from_millis(self.driver.next_deadline().0.saturating_sub(now.0))
+    }
+
+    /// Does some of what is due by itself; answers how long nothing more will be.
+    fn upkeep(&mut self) -> Duration {
+        if self.scrub() == Scrub::More { Duration::ZERO } else { self.idle_for() }
+    }
+
+    /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
+    fn scrub(&mut self) -> Scrub {
+        if self.snapshot == Snapshot::Idle && self.driver.wants_snapshot() {
+            self.begin_snapshot(Effort::Usual);
+        }
+        if self.snapshot != Snapshot::Idle {
+            return Scrub::Done;
+        }
+        let scrub = if self.driver.shared.is_read_for_others() { Scrub::Done } else { self.driver.scrub() };
+        // What is to become small is rid of what compaction makes superfluous first.
+        if scrub == Scrub::Done && !self.shrinks.is_empty() {
+            self.begin_snapshot(Effort::Shrink);
+        }
+        scrub
+    }
+
+    fn begin_snapshot(&mut self, effort: Effort) {
+        let (disk, shared) = (Arc::clone(&self.driver.disk), Arc::clone(&self.driver.shared));
+        let inputs = self.inputs.clone();
+        let work = move || {
+            let result = snapfile::write(&*disk, &shared, effort);
+            let _ = inputs.send(Input::Snapshot(result));
+        };
+        match Builder::new().name("snapshot".into()).spawn(work) {
+            Ok(_) => {
+                self.snapshot = Snapshot::Writing(effort);
+                self.driver.snapshot_begun();
+            }
+            Err(error) => {
+                eprintln!("hull-kv: start a thread for a snapshot: {error}; tried again after the next write")
+            }
+        }
+    }
+
+    fn snapshot_ended(&mut self, result: io::Result<Written>) {
+        let ended = std::mem::replace(&mut self.snapshot, Snapshot::Idle);
+        match result {
+            Ok(written) => {
+                if ended == Snapshot::Writing(Effort::Shrink) {
+                    self.driver.renew_log();
+                }
+                self.driver.snapshot_done(written);
+            }
+            Err(error) => {
+                eprintln!("hull-kv: write a snapshot: {error}; the log keeps growing until one succeeds");
+                self.driver.snapshot_failed();
+            }
+        }
+        if ended == Snapshot::Writing(Effort::Shrink) {
+            for reply in self.shrinks.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+    }
+}
