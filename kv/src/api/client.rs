@@ -1,7 +1,7 @@
 //! Who a client is: its token, and whom that stands for.
 use std::{fmt, sync::Arc};
 
-use http::HeaderMap;
+use http::HeaderValue;
 use hull_kv_core::{Caller, Enforced, Store};
 use hull_kv_proto::etcdserverpb::WatchCreateRequest;
 use tonic::Status;
@@ -30,19 +30,13 @@ impl Credentials {
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
-
-    /// gRPC clients send `token`, users of the JSON gateway and of `/kv` send `Authorization`; both bare.
-    fn token_in(headers: &HeaderMap) -> Option<Arc<str>> {
-        let token = headers.get("token").or_else(|| headers.get(http::header::AUTHORIZATION));
-        token.and_then(|value| value.to_str().ok()).map(Arc::from)
-    }
 }
 
 impl Api {
-    /// The same services for the client that sent these headers.
-    pub(crate) fn for_client(&self, headers: &HeaderMap) -> Self {
-        let common_name = self.credentials.common_name.clone();
-        Self { credentials: Credentials { token: Credentials::token_in(headers), common_name }, ..self.clone() }
+    /// The same services for the client that showed this token.
+    pub(crate) fn for_token(mut self, token: Option<&HeaderValue>) -> Self {
+        self.credentials.token = token.and_then(|value| value.to_str().ok()).map(Arc::from);
+        self
     }
 
     /// The same services on a connection whose client had to show a certificate with this common name.

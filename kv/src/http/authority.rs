@@ -74,6 +74,7 @@ impl Follower {
             let taken = match self.at {
                 At::Elsewhere => return,
                 At::Payload => self.payload(bytes),
+                At::Header(0) if bytes.len() >= FRAME_HEADER => self.header(bytes),
                 At::Preface(_) | At::Header(_) => {
                     self.byte(bytes[0]);
                     1
@@ -81,6 +82,14 @@ impl Follower {
             };
             bytes = &mut bytes[taken..];
         }
+    }
+
+    /// A frame's header, when it is whole; answers its length.
+    fn header(&mut self, bytes: &[u8]) -> usize {
+        self.length = usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        (self.kind, self.seen) = (bytes[3], Seen::Nothing);
+        self.at = if self.length == 0 { At::Header(0) } else { At::Payload };
+        FRAME_HEADER
     }
 
     /// A byte of the preface or of a frame's header.

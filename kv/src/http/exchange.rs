@@ -13,7 +13,9 @@ use http_body_util::BodyExt as _;
 use tonic::body::Body;
 
 use super::{
-    Face, direct, led, streaming,
+    Face, direct,
+    head::{Head, Leader, Plain},
+    streaming,
     unary::{self, Call},
 };
 use crate::api::Api;
@@ -28,39 +30,50 @@ impl From<h2::Error> for Ended {
 }
 
 /// Answers one request: a common call at once or when the driver has answered, anything else in a task.
-pub(super) fn begin(api: &Api, face: Face, mut request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let api = api.clone();
+pub(super) fn begin(api: &Api, face: Face, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     api.asked();
-    // Whoever ends an exchange early knows why.
-    if face == Face::Monitors || led::is_wanted(request.headers()) {
-        tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });
-    } else if unary::is_common(&request) {
-        // Mostly the message has come with the head. If not, the task that waits for it takes this waker's place.
-        let arrived = request.body_mut().poll_data(&mut Context::from_waker(Waker::noop()));
-        match arrived {
-            Poll::Ready(Some(Ok(piece))) => common(api, request, piece, respond),
-            Poll::Ready(_) => {}
-            Poll::Pending => drop(tokio::spawn(async move {
-                if let Some(Ok(piece)) = request.body_mut().data().await {
-                    common(api, request, piece, respond);
-                }
-            })),
+    let path = request.uri().path();
+    let (common, streams) = (unary::is_one(path), streaming::is_one(path));
+    if face == Face::Whole && (common || streams) {
+        let head = Head::of(&request);
+        // Whoever ends an exchange early, for want of a leader, knows why.
+        if head.plain == Plain::Yes && head.leader == Leader::Optional {
+            let api = api.clone().for_token(head.token);
+            if common {
+                call(api, request, respond);
+            } else {
+                tokio::spawn(async move { drop(streaming::serve(api, request, respond).await) });
+            }
+            return;
         }
-    } else if streaming::is_one(request.uri().path()) && unary::is_plain(&request) {
-        tokio::spawn(async move { drop(streaming::serve(api, request, respond).await) });
-    } else {
-        tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });
+    }
+    let api = api.clone();
+    tokio::spawn(async move { drop(any(api, face, request.map(Received::new), respond).await) });
+}
+
+/// A call that is made often.
+fn call(api: Api, mut request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    // Mostly the message has come with the head. If not, the task that waits for it takes this waker's place.
+    let arrived = request.body_mut().poll_data(&mut Context::from_waker(Waker::noop()));
+    match arrived {
+        Poll::Ready(Some(Ok(piece))) => message(api, request, piece, respond),
+        Poll::Ready(_) => {}
+        Poll::Pending => drop(tokio::spawn(async move {
+            if let Some(Ok(piece)) = request.body_mut().data().await {
+                message(api, request, piece, respond);
+            }
+        })),
     }
 }
 
-/// A call that is made often, whose message is mostly in one piece, of which the first is here.
-fn common(api: Api, mut request: Request<RecvStream>, piece: Bytes, respond: SendResponse<Bytes>) {
+/// Its message, which is mostly in one piece; the first piece is here.
+fn message(api: Api, mut request: Request<RecvStream>, piece: Bytes, respond: SendResponse<Bytes>) {
     if request.body_mut().flow_control().release_capacity(piece.len()).is_err() {
         return;
     }
     let call = if request.body().is_end_stream() { Call::read(request.uri().path(), &piece) } else { None };
     match call {
-        Some(call) => direct::serve(api.for_client(request.headers()), call, respond),
+        Some(call) => direct::serve(api, call, respond),
         None => {
             let request = request.map(|rest| Received { first: Some(piece), rest });
             tokio::spawn(async move { drop(any(api, Face::Whole, request, respond).await) });

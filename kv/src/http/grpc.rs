@@ -15,7 +15,10 @@ use hull_kv_proto::{
 use tonic::{Code, Status, body::Body};
 use tower_service::Service as _;
 
-use super::{large, led, unary};
+use super::{
+    head::{Head, Leader, Plain},
+    large, led, unary,
+};
 use crate::{
     api::{Api, HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, health_check},
     limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES},
@@ -32,7 +35,9 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// Answers a gRPC call; an unknown service or method is `Unimplemented`, in the words of etcd's gRPC library.
 pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let shared = Arc::clone(&api.shared);
-    let needs_leader = led::is_wanted(request.headers());
+    let head = Head::of(&request);
+    let needs_leader = head.leader == Leader::Required;
+    let is_plain = head.plain == Plain::Yes;
     if needs_leader && !shared.has_leader() {
         let refusal = led::no_leader();
         shared.metrics.call(request.uri().path(), refusal.code());
@@ -42,7 +47,7 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let uri = request.uri().clone();
     let path = uri.path();
     let service = path.split('/').nth(1).unwrap_or_default();
-    if path == unary::RANGE && unary::is_plain(&request) {
+    if path == unary::RANGE && is_plain {
         return counted(&shared, path, large::range(api, request, largest).await);
     }
     // The services' errors are `Infallible`: a refusal is an answer.

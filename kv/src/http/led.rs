@@ -21,11 +21,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Looks without a leader, one after the other, after which a stream ends. etcd: three election times.
 const PATIENCE: u32 = 3;
 
-/// Whether the client sent `hasleader: true`.
-pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    headers.get("hasleader").is_some_and(|value| value == "true")
-}
-
 /// etcd's words.
 pub(super) fn no_leader() -> Status {
     Status::unavailable("etcdserver: no leader")

@@ -5,6 +5,7 @@ mod direct;
 mod exchange;
 mod gateway;
 mod grpc;
+mod head;
 mod info;
 mod large;
 mod led;
@@ -21,13 +22,14 @@ pub use listen::{Address, Face, ListenError, Listener, Manners, Passed, bind_tcp
 use tonic::body::Body;
 
 use crate::api::Api;
+use head::Head;
 
 /// Answers one request of any kind.
 pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Response<Body> {
     if face == Face::Monitors {
         return info::answer(&api, &request);
     }
-    let api = api.for_client(request.headers());
+    let api = api.for_token(Head::of(&request).token);
     if grpc::is_grpc(&request) {
         return grpc::answer(api, request).await;
     }

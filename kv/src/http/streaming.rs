@@ -29,7 +29,6 @@ pub(super) async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Result<(), Ended> {
-    let api = api.for_client(request.headers());
     let path = request.uri().path();
     api.shared.metrics.call(path, Code::Ok);
     let watches = path == WATCH;

@@ -1,10 +1,13 @@
 //! The calls that a store is mostly asked, without the layers between: one message comes in one piece, one goes out. What is
 //! not exactly that (in pieces, compressed, malformed, an answer of many keys) goes the way of all other calls.
-use std::task::{Context, Waker};
+use std::{
+    sync::LazyLock,
+    task::{Context, Waker},
+};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
 use prost::Message;
 use tonic::Status;
@@ -28,17 +31,9 @@ const PUT: &str = "/etcdserverpb.KV/Put";
 const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
 const TXN: &str = "/etcdserverpb.KV/Txn";
 
-/// Whether a request may be such a call; its body is not looked at.
-pub(super) fn is_common<B>(request: &Request<B>) -> bool {
-    matches!(request.uri().path(), RANGE | PUT | DELETE_RANGE | TXN) && is_plain(request)
-}
-
-/// Whether a request is gRPC as mostly spoken: nothing is compressed.
-pub(super) fn is_plain<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.method() == Method::POST
-        && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/grpc")
-        && !headers.contains_key("grpc-encoding")
+/// Whether a path is that of such a call.
+pub(super) fn is_one(path: &str) -> bool {
+    matches!(path, RANGE | PUT | DELETE_RANGE | TXN)
 }
 
 impl Call {
@@ -104,16 +99,19 @@ pub(super) fn is_reset(respond: &mut SendResponse<Bytes>) -> bool {
     respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
-/// What an answer begins with.
+/// What an answer begins with. Copied, not made anew: that takes a fraction of the time.
 pub(super) fn head() -> Response<()> {
+    static HEADERS: LazyLock<HeaderMap> =
+        LazyLock::new(|| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))]));
     let mut head = Response::new(());
-    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    *head.headers_mut() = HEADERS.clone();
     head
 }
 
 /// What an answer ends with that is no refusal.
 pub(super) fn well() -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    trailers
+    static TRAILERS: LazyLock<HeaderMap> = LazyLock::new(|| {
+        HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
+    });
+    TRAILERS.clone()
 }
