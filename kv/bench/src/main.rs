@@ -36,14 +36,35 @@ pub(crate) struct Plan {
     pub(crate) many_keys: u64,
 }
 
-/// A workload's numbers, a row of subjects each.
+/// One run of a workload against one subject.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// Server processor time for 1,000 requests, in ms.
+    pub(crate) processor: f64,
+    /// The tool's processor time for 1,000 requests, in ms.
+    pub(crate) tool: f64,
+}
+
+/// A workload's samples: a list of subjects, each a list of rounds.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) workload: &'static Workload,
-    /// Requests a second.
-    pub(crate) rate: Vec<Spread>,
-    /// Server processor time for 1,000 requests, in ms.
-    pub(crate) processor: Vec<Spread>,
+    pub(crate) samples: Vec<Vec<Sample>>,
+}
+
+impl Row {
+    /// A number of each subject.
+    pub(crate) fn spreads(&self, number: impl Fn(&Sample) -> f64) -> Vec<Spread> {
+        self.samples.iter().map(|rounds| Spread::of(rounds.iter().map(&number).collect())).collect()
+    }
+
+    /// The median of what the first subject is to the second within a round: a machine that grows slower does so for both.
+    pub(crate) fn ratio(&self, first: impl Fn(&Sample) -> f64, second: impl Fn(&Sample) -> f64) -> f64 {
+        let pairs = self.samples[0].iter().zip(&self.samples[1]);
+        Spread::of(pairs.map(|(a, b)| first(a) / second(b)).collect()).median
+    }
 }
 
 /// Everything that was measured.
@@ -107,7 +128,7 @@ fn plan() -> Outcome<Plan> {
 /// Every workload, `rounds` times, each subject in its turn; who begins changes from round to round.
 fn workloads(plan: &Plan) -> Outcome<Vec<Row>> {
     let count = plan.subjects.len();
-    let mut measured = vec![vec![(Vec::new(), Vec::new()); count]; WORKLOADS.len()];
+    let mut measured: Vec<Vec<Vec<Sample>>> = vec![vec![Vec::new(); count]; WORKLOADS.len()];
     for round in 0..plan.rounds {
         for members in [1, 3] {
             for turn in 0..count {
@@ -116,20 +137,15 @@ fn workloads(plan: &Plan) -> Outcome<Vec<Row>> {
                 let cluster = Cluster::start(subject, members, &plan.scratch)?;
                 for (workload, row) in WORKLOADS.iter().zip(&mut measured).filter(|(work, _)| work.members == members) {
                     let before = cluster.processor_ms()?;
-                    let rate = load::run(&plan.tool, &cluster.endpoints(), workload.arguments)?;
-                    let spent = (cluster.processor_ms()? - before) as f64 * 1000.0 / workload.requests() as f64;
-                    eprintln!("round {round}: {}: {}: {rate:.0}/s, {spent:.1} ms", subject.name, workload.name);
-                    row[who].0.push(rate);
-                    row[who].1.push(spent);
+                    let load::Load { rate, tool_ms } = load::run(&plan.tool, &cluster.endpoints(), workload.arguments)?;
+                    let thousands = workload.requests() as f64 / 1000.0;
+                    let processor = (cluster.processor_ms()? - before) as f64 / thousands;
+                    eprintln!("round {round}: {}: {}: {rate:.0}/s, {processor:.1} ms", subject.name, workload.name);
+                    row[who].push(Sample { rate, processor, tool: tool_ms / thousands });
                 }
             }
         }
     }
-    let spreads =
-        |values: Vec<(Vec<f64>, Vec<f64>)>| values.into_iter().map(|(a, b)| (Spread::of(a), Spread::of(b))).unzip();
-    let rows = WORKLOADS.iter().zip(measured).map(|(workload, values)| {
-        let (rate, processor) = spreads(values);
-        Row { workload, rate, processor }
-    });
+    let rows = WORKLOADS.iter().zip(measured).map(|(workload, samples)| Row { workload, samples });
     Ok(rows.collect())
 }

@@ -17,6 +17,7 @@ pub(crate) fn document(plan: &Plan, results: &Results) -> String {
     head(&mut text, plan);
     rates(&mut text, plan, results);
     processor(&mut text, plan, &results.rows);
+    tool(&mut text, plan, &results.rows);
     others(&mut text, plan, results);
     syncs(&mut text, plan, results);
     // What numbers cannot say, kept by hand.
@@ -42,7 +43,7 @@ fn head(text: &mut String, plan: &Plan) {
         &format!(
             "Written by `make bench-kv`, with etcd's own `benchmark` tool (Debian's source package), on {model}, {cores} cores, which tool and servers \
              share. Medians of {} rounds, with the least and the most in brackets; in each round every server has its turn on fresh data, on the same \
-             disk. \"Ratio\" is to {}.",
+             disk. \"Ratio\" is to {}, the median of the rounds' ratios.",
             plan.rounds, plan.subjects[1].name
         ),
     );
@@ -71,8 +72,8 @@ fn rates(text: &mut String, plan: &Plan, results: &Results) {
     line(text, "## Requests a second\n");
     header(text, plan, "work", "ratio | target | ");
     for row in &results.rows {
-        let ratio = row.rate[0].median / row.rate[1].median;
-        let cells: Vec<String> = row.rate.iter().map(|rate| spread(*rate, 0)).collect();
+        let ratio = row.ratio(|sample| sample.rate, |sample| sample.rate);
+        let cells: Vec<String> = row.spreads(|sample| sample.rate).into_iter().map(|rate| spread(rate, 0)).collect();
         let aim = row.workload.aim.rate;
         line(
             text,
@@ -86,12 +87,34 @@ fn processor(text: &mut String, plan: &Plan, rows: &[Row]) {
     line(text, "User and system of every member, from /proc.\n");
     header(text, plan, "work", "ratio | target | ");
     for row in rows {
-        let ratio = row.processor[0].median / row.processor[1].median;
-        let cells: Vec<String> = row.processor.iter().map(|spent| spread(*spent, 1)).collect();
+        let ratio = row.ratio(|sample| sample.processor, |sample| sample.processor);
+        let cells: Vec<String> =
+            row.spreads(|sample| sample.processor).into_iter().map(|spent| spread(spent, 1)).collect();
         let aim = row.workload.aim.processor;
         let verdict = aim.map_or("", |aim| met(ratio <= aim));
         let aim = aim.map_or(String::new(), |aim| aim.to_string());
         line(text, &format!("| {} | {} | {ratio:.2} | {aim} | {verdict} |", row.workload.name, cells.join(" | ")));
+    }
+}
+
+/// The tool runs on the same processors: how much of them it takes bounds what any server can reach.
+fn tool(text: &mut String, plan: &Plan, rows: &[Row]) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    line(text, "\n## What the tool leaves\n");
+    line(
+        text,
+        &format!(
+            "The tool's own processor time for 1,000 requests, ms; and the ratio that a server would reach that took no processor time at all, since \
+             {cores} processors are all there is. Of a client that waits for its one request it says nothing.\n"
+        ),
+    );
+    header(text, plan, "work", "ratio at most | target | ");
+    for row in rows.iter().filter(|row| row.workload.is_bound_by_tool()) {
+        let most = row.ratio(|sample| cores as f64 * 1e6 / sample.tool, |sample| sample.rate);
+        let cells: Vec<String> = row.spreads(|sample| sample.tool).into_iter().map(|spent| spread(spent, 1)).collect();
+        let aim = row.workload.aim.rate;
+        let verdict = if most >= aim { "" } else { "out of reach here" };
+        line(text, &format!("| {} | {} | {most:.2} | {aim} | {verdict} |", row.workload.name, cells.join(" | ")));
     }
 }
 

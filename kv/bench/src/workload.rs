@@ -20,6 +20,11 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
+    /// Whether enough clients ask at once to keep the processors busy.
+    pub(crate) fn is_bound_by_tool(&self) -> bool {
+        !self.arguments.windows(2).any(|pair| pair == ["--clients", "1"])
+    }
+
     /// The value of `--total`.
     pub(crate) fn requests(&self) -> u64 {
         let total = self.arguments.windows(2).find(|pair| pair[0] == "--total");
