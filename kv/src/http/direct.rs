@@ -2,9 +2,9 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use h2::server::SendResponse;
 use hull_kv_core::Response as Answer;
 use hull_kv_proto::hullpb::command::Op as Command;
+use hull_kv_wire::Respond;
 use tonic::{Code, Status};
 
 use super::unary::{self, Call, framed};
@@ -20,7 +20,7 @@ use crate::{
 struct Client {
     api: Api,
     path: &'static str,
-    respond: SendResponse<Bytes>,
+    respond: Respond,
 }
 
 impl Client {
@@ -32,7 +32,7 @@ impl Client {
 }
 
 /// Makes a call, at once or when the driver answers.
-pub(super) fn serve(api: Api, call: Call, respond: SendResponse<Bytes>) {
+pub(super) fn serve(api: Api, call: Call, respond: Respond) {
     let client = Client { path: call.path(), api, respond };
     if client.api.must_learn_token() {
         // Only then is there something to wait for before the call begins.
@@ -115,7 +115,7 @@ where
     }
 
     fn is_gone(&self) -> bool {
-        lock(&self.0).as_mut().is_none_or(|(client, _)| unary::is_reset(&mut client.respond))
+        lock(&self.0).as_mut().is_none_or(|(client, _)| client.respond.is_reset())
     }
 }
 

@@ -6,10 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use hull_kv_wire::Respond;
 use tonic::body::Body;
 
 use super::{
@@ -30,7 +31,7 @@ impl From<h2::Error> for Ended {
 }
 
 /// Answers one request: a common call at once or when the driver has answered, anything else in a task.
-pub(super) fn begin(api: &Api, face: Face, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+pub(super) fn begin(api: &Api, face: Face, request: Request<RecvStream>, respond: Respond) {
     api.asked();
     let path = request.uri().path();
     let (common, streams) = (unary::is_one(path), streaming::is_one(path));
@@ -52,7 +53,7 @@ pub(super) fn begin(api: &Api, face: Face, request: Request<RecvStream>, respond
 }
 
 /// A call that is made often.
-fn call(api: Api, mut request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+fn call(api: Api, mut request: Request<RecvStream>, respond: Respond) {
     // Mostly the message has come with the head. If not, the task that waits for it takes this waker's place.
     let arrived = request.body_mut().poll_data(&mut Context::from_waker(Waker::noop()));
     match arrived {
@@ -67,7 +68,7 @@ fn call(api: Api, mut request: Request<RecvStream>, respond: SendResponse<Bytes>
 }
 
 /// Its message, which is mostly in one piece; the first piece is here.
-fn message(api: Api, mut request: Request<RecvStream>, piece: Bytes, respond: SendResponse<Bytes>) {
+fn message(api: Api, mut request: Request<RecvStream>, piece: Bytes, respond: Respond) {
     if request.body_mut().flow_control().release_capacity(piece.len()).is_err() {
         return;
     }
@@ -86,15 +87,17 @@ fn any(
     api: Api,
     face: Face,
     request: Request<Received>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: Respond,
 ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>> {
     Box::pin(async move {
         let answer = pin!(super::answer(api, face, request.map(Body::new)));
         let response = unless(|context| respond.poll_reset(context), answer).await?;
         let (head, body) = response.into_parts();
-        let ends = http_body::Body::is_end_stream(&body);
-        let to = respond.send_response(Response::from_parts(head, ()), ends)?;
-        if ends { Ok(()) } else { send(body, to).await }
+        let head = Response::from_parts(head, ());
+        if http_body::Body::is_end_stream(&body) {
+            return Ok(respond.empty(head)?);
+        }
+        send(body, respond.begin(head)?).await
     })
 }
 

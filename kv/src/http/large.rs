@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hull_kv_proto::etcdserverpb::{RangeRequest, kv_server::KvServer};
+use hull_kv_wire::{head, well};
 use tokio::sync::mpsc;
 use tonic::{Status, body::Body};
 use tower_service::Service as _;
@@ -50,7 +51,7 @@ pub(super) async fn range(api: Api, request: Request<Body>, largest: usize) -> R
 }
 
 fn answer(message: Message) -> Response<Body> {
-    unary::head().map(|()| Body::new(message))
+    head().map(|()| Body::new(message))
 }
 
 /// Whether the end of the answer was said.
@@ -84,7 +85,7 @@ impl http_body::Body for Message {
             }
         }
         match std::mem::replace(&mut self.end, End::Said) {
-            End::Ahead => Poll::Ready(Some(Ok(Frame::trailers(unary::well())))),
+            End::Ahead => Poll::Ready(Some(Ok(Frame::trailers(well())))),
             End::Said => Poll::Ready(None),
         }
     }

@@ -148,7 +148,7 @@ impl Listener {
                         // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
                         let _ = stream.set_nodelay(true);
                         manners.keep_alive(&stream);
-                        tokio::spawn(connection::serve(stream, api.clone(), face, manners));
+                        tokio::spawn(connection::serve(Box::new(stream), api.clone(), face, manners));
                     }
                     Err(error) => pause(&error).await,
                 }
@@ -172,7 +172,9 @@ impl Listener {
             },
             Self::Unix(listener) => loop {
                 match listener.accept().await {
-                    Ok((stream, _)) => drop(tokio::spawn(connection::serve(stream, api.clone(), face, manners))),
+                    Ok((stream, _)) => {
+                        drop(tokio::spawn(connection::serve(Box::new(stream), api.clone(), face, manners)))
+                    }
                     Err(error) => pause(&error).await,
                 }
             },

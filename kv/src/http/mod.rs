@@ -1,5 +1,4 @@
 //! One port for everything: gRPC, the JSON gateway, `/kv/<key>`, health, version, metrics.
-mod authority;
 mod connection;
 mod direct;
 mod exchange;

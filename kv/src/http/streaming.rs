@@ -2,16 +2,17 @@
 use std::pin::pin;
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, server::SendResponse};
+use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
+use hull_kv_wire::{Respond, head, well};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
 use super::{
     exchange::{Ended, send_data, unless},
     messages::Messages,
-    unary::{framed, head, well},
+    unary::framed,
 };
 use crate::api::Api;
 
@@ -24,15 +25,11 @@ pub(super) fn is_one(path: &str) -> bool {
 }
 
 /// Answers until the client or the member ends the call.
-pub(super) async fn serve(
-    api: Api,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) -> Result<(), Ended> {
+pub(super) async fn serve(api: Api, request: Request<RecvStream>, mut respond: Respond) -> Result<(), Ended> {
     let path = request.uri().path();
     api.shared.metrics.call(path, Code::Ok);
     let watches = path == WATCH;
-    let to = respond.send_response(head(), false)?;
+    let to = respond.begin(head())?;
     if watches { watch(&api, request.into_body(), to).await } else { keep_alive(&api, request.into_body(), to).await }
 }
 

@@ -1,14 +1,8 @@
 //! The calls that a store is mostly asked, without the layers between: one message comes in one piece, one goes out. What is
 //! not exactly that (in pieces, compressed, malformed, an answer of many keys) goes the way of all other calls.
-use std::{
-    sync::LazyLock,
-    task::{Context, Waker},
-};
-
 use bytes::{BufMut as _, Bytes, BytesMut};
-use h2::server::SendResponse;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+use hull_kv_wire::Respond;
 use prost::Message;
 use tonic::Status;
 
@@ -81,37 +75,9 @@ pub(super) fn framed(message: &impl Message) -> Bytes {
 }
 
 /// Sends an answer, or the refusal.
-pub(super) fn send(answer: Result<Bytes, Status>, respond: &mut SendResponse<Bytes>) -> Result<(), Ended> {
-    let message = match answer {
-        Ok(message) => message,
-        Err(status) => {
-            respond.send_response(status.into_http(), true)?;
-            return Ok(());
-        }
-    };
-    let mut to = respond.send_response(head(), false)?;
-    to.send_data(message, false)?;
-    Ok(to.send_trailers(well())?)
-}
-
-/// Whether the client took its request back, or is gone.
-pub(super) fn is_reset(respond: &mut SendResponse<Bytes>) -> bool {
-    respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
-}
-
-/// What an answer begins with. Copied, not made anew: that takes a fraction of the time.
-pub(super) fn head() -> Response<()> {
-    static HEADERS: LazyLock<HeaderMap> =
-        LazyLock::new(|| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))]));
-    let mut head = Response::new(());
-    *head.headers_mut() = HEADERS.clone();
-    head
-}
-
-/// What an answer ends with that is no refusal.
-pub(super) fn well() -> HeaderMap {
-    static TRAILERS: LazyLock<HeaderMap> = LazyLock::new(|| {
-        HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
-    });
-    TRAILERS.clone()
+pub(super) fn send(answer: Result<Bytes, Status>, respond: &mut Respond) -> Result<(), Ended> {
+    match answer {
+        Ok(message) => Ok(respond.message(message)?),
+        Err(status) => Ok(respond.empty(status.into_http())?),
+    }
 }

@@ -14,14 +14,9 @@ use std::{fmt, io, path::PathBuf};
 pub use off::Tls;
 #[cfg(feature = "tls")]
 pub use on::Tls;
-use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Anything that bytes go through.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// A connection on which TLS was agreed.
-pub type Secure = Box<dyn Stream>;
+pub type Secure = hull_kv_wire::Io;
 
 /// Whether whoever connects must show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

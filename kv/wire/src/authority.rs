@@ -19,7 +19,7 @@ const FRAME_HEADER: usize = 9;
 const HEADERS: u8 = 1;
 
 /// What a connection of HTTP/2 begins with; after it come frames (RFC 9113, section 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// `:authority` as a literal that the table learns: the first byte of the field (RFC 7541, section 6.2.1).
 const AUTHORITY: u8 = 0x41;
@@ -151,13 +151,13 @@ fn matches(byte: u8, at: usize) -> bool {
 
 /// A connection whose requests may name a URL as their authority.
 #[derive(Debug)]
-pub(super) struct Tolerant<S> {
+pub(crate) struct Tolerant<S> {
     stream: S,
     follower: Follower,
 }
 
 impl<S> Tolerant<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, follower: Follower::default() }
     }
 }

@@ -1,0 +1,165 @@
+//! One connection: what it speaks by its first bytes, and the requests of one that speaks HTTP/2.
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use h2::{RecvStream, server};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use crate::{
+    answer::Respond,
+    authority::{PREFACE, Tolerant},
+};
+
+/// What a client may send before it must wait for this member (bytes), a request and a connection: a megabyte, so that one
+/// large request does not wait for a round trip.
+const WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of one request's headers: a token and what clients add to it are far below.
+const MAX_HEADERS: u32 = 16 * 1024;
+
+/// What of an answer may wait for the network beyond what the client lets through (bytes).
+const MAX_SEND_BUFFER: usize = 400 * 1024;
+
+/// What carries a connection: TCP, TLS, a unix socket.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
+
+/// A connection as it was accepted.
+pub type Io = Box<dyn Transport>;
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/2.
+    Http2,
+    /// Something else: HTTP/1.1, if anything.
+    Http1,
+}
+
+/// Waits for the first bytes of a connection, which are read again by whoever serves it. None: it ended before.
+pub async fn accept(stream: Io) -> Option<(Speaks, Connection)> {
+    let mut stream = Tolerant::new(stream);
+    let mut first = BytesMut::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        if !matches!(stream.read_buf(&mut first).await, Ok(1..)) {
+            return None;
+        }
+    }
+    let speaks = if first.starts_with(PREFACE) { Speaks::Http2 } else { Speaks::Http1 };
+    Some((speaks, Connection { first: first.freeze(), stream }))
+}
+
+/// Told of each request once its head has come.
+pub type OnRequest = Box<dyn FnMut(Request<RecvStream>, Respond) + Send>;
+
+/// Serves HTTP/2 until the client leaves; it may have `max_streams` requests open at a time.
+///
+/// # Errors
+/// The connection broke, or is not what it seemed.
+pub async fn http2(connection: Connection, max_streams: u32, mut on_request: OnRequest) -> Result<(), h2::Error> {
+    let mut connection: Server = server::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(max_streams)
+        .max_header_list_size(MAX_HEADERS)
+        .max_send_buffer_size(MAX_SEND_BUFFER)
+        .handshake(connection)
+        .await?;
+    let mut arrived = Vec::new();
+    loop {
+        let next = poll_fn(|context| gather(&mut connection, context, &mut arrived)).await?;
+        for (request, respond) in arrived.drain(..) {
+            on_request(request, Respond::new(respond));
+        }
+        if next == Next::Ended {
+            return Ok(());
+        }
+    }
+}
+
+type Server = server::Connection<Connection, Bytes>;
+
+/// Whether more may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Waits,
+    Ended,
+}
+
+/// A request whose head has come, and the way back.
+type Arrived = (Request<RecvStream>, server::SendResponse<Bytes>);
+
+/// Takes every request that has come before the first of them is answered: polling a connection also writes to it, and the
+/// answers are to be written together.
+fn gather(
+    connection: &mut Server,
+    context: &mut Context<'_>,
+    arrived: &mut Vec<Arrived>,
+) -> Poll<Result<Next, h2::Error>> {
+    loop {
+        match connection.poll_accept(context) {
+            Poll::Ready(Some(exchange)) => arrived.push(exchange?),
+            Poll::Ready(None) => return Poll::Ready(Ok(Next::Ended)),
+            Poll::Pending if arrived.is_empty() => return Poll::Pending,
+            Poll::Pending => return Poll::Ready(Ok(Next::Waits)),
+        }
+    }
+}
+
+/// A connection whose first bytes were looked at and are read again.
+pub struct Connection {
+    first: Bytes,
+    stream: Tolerant<Io>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, to);
+        }
+        let length = self.first.len().min(to.remaining());
+        to.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
