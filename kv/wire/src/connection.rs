@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use crate::{
     answer::Respond,
     authority::{PREFACE, Tolerant},
+    pong::Pongs,
 };
 
 /// What a client may send before it must wait for this member (bytes), a request and a connection: a megabyte, so that one
@@ -46,7 +47,7 @@ pub enum Speaks {
 
 /// Waits for the first bytes of a connection, which are read again by whoever serves it. None: it ended before.
 pub async fn accept(stream: Io) -> Option<(Speaks, Connection)> {
-    let mut stream = Tolerant::new(stream);
+    let mut stream = Pongs::new(Tolerant::new(stream));
     let mut first = BytesMut::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
         if !matches!(stream.read_buf(&mut first).await, Ok(1..)) {
@@ -117,7 +118,7 @@ fn gather(
 /// A connection whose first bytes were looked at and are read again.
 pub struct Connection {
     first: Bytes,
-    stream: Tolerant<Io>,
+    stream: Pongs<Tolerant<Io>>,
 }
 
 impl fmt::Debug for Connection {
@@ -161,5 +162,45 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ping_on_a_quiet_connection_is_answered_and_a_call_as_well() {
+        let (near, far) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let (speaks, connection) = accept(Box::new(far)).await.expect("a connection");
+            assert_eq!(speaks, Speaks::Http2);
+            let answer = |_, mut respond: Respond| respond.message(Bytes::from_static(b"answer")).expect("answer");
+            http2(connection, 8, Box::new(answer)).await.expect("serve");
+        });
+        let (mut client, mut connection) = h2::client::handshake(near).await.expect("shake hands");
+        let mut pings = connection.ping_pong().expect("the only one");
+        let connection = tokio::spawn(connection);
+        for _ in 0..3 {
+            pings.ping(h2::Ping::opaque()).await.expect("a pong");
+            let (response, _) =
+                client.send_request(Request::post("http://x/").body(()).expect("a request"), true).expect("send");
+            let mut body = response.await.expect("an answer").into_body();
+            assert_eq!(body.data().await.expect("a message").expect("whole"), &b"answer"[..]);
+        }
+        drop((client, pings));
+        connection.await.expect("no panic").expect("closed");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http2_is_read_from_its_first_byte() {
+        let (mut near, far) = tokio::io::duplex(4096);
+        tokio::io::AsyncWriteExt::write_all(&mut near, b"PRI is no method").await.expect("write");
+        drop(near);
+        let (speaks, mut connection) = accept(Box::new(far)).await.expect("a connection");
+        assert_eq!(speaks, Speaks::Http1);
+        let mut all = Vec::new();
+        connection.read_to_end(&mut all).await.expect("read");
+        assert_eq!(all, b"PRI is no method");
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod authority;
 mod connection;
+mod pong;
 
 pub use answer::{Respond, head, well};
 pub use connection::{Connection, Io, OnRequest, Speaks, Transport, accept, http2};
