@@ -22,6 +22,7 @@ use hull_oci_core::oci::namespaces::Kind;
 use hull_oci_core::oci::plan::{Owner, Plan, Step};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::thread::LinkNameSpaceType;
 
 use crate::cgroup::{Freezing, Groups, Hierarchies};
 use crate::devices;
@@ -219,7 +220,7 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
             let own = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
                 .map_err(failed("open /proc/self/ns/pid"))?;
             let namespace = namespace.map_err(failed("copy a descriptor"))?;
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(Kind::Pid))
                 .map_err(failed("linux.namespaces: join pid"))?;
             Some(own)
         }
@@ -227,14 +228,32 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
     let group = groups.open();
     let cloned = clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller)
         .map_err(failed("clone3 into new namespaces"));
+    // Before anything that can fail: the new process must not go on as the runtime, least of all clean up after it.
+    if let Ok(Cloned::Child) = cloned {
+        inside::run(plan, ground)
+    }
     if let Some(own) = own {
-        rustix::thread::move_into_link_name_space(own.as_fd(), None)
+        rustix::thread::move_into_link_name_space(own.as_fd(), type_of(Kind::Pid))
             .map_err(failed("leave the joined pid namespace"))?;
     }
     match cloned? {
-        Cloned::Child => inside::run(plan, ground),
+        Cloned::Child => clone::leave(1),
         Cloned::Parent(child) => Ok(child),
     }
+}
+
+/// The kind as setns(2) wants it: a file that is of another one is then refused, and not joined in its place.
+pub(crate) fn type_of(kind: Kind) -> Option<LinkNameSpaceType> {
+    Some(match kind {
+        Kind::User => LinkNameSpaceType::User,
+        Kind::Pid => LinkNameSpaceType::ProcessID,
+        Kind::Mount => LinkNameSpaceType::Mount,
+        Kind::Network => LinkNameSpaceType::Network,
+        Kind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
+        Kind::Ipc => LinkNameSpaceType::InterProcessCommunication,
+        Kind::Cgroup => LinkNameSpaceType::ControlGroup,
+        Kind::Time => LinkNameSpaceType::Time,
+    })
 }
 
 fn joins(plan: &Plan) -> Result<Vec<(Kind, OwnedFd)>, Failure> {

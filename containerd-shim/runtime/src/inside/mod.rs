@@ -21,7 +21,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{Gid, Uid};
 
 use crate::cgroup;
-use crate::create::Life;
+use crate::create::{Life, type_of};
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
 use crate::state::State;
@@ -193,7 +193,7 @@ impl NewProcess<'_> {
             if kind == Kind::Pid {
                 continue;
             }
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(kind))
                 .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
         }
         // What is not joined is made inside the user namespace that was: the runtime has left it to this process.
@@ -326,7 +326,7 @@ fn new_clocks(offsets: &str) -> io::Result<()> {
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace = rustix::fs::open("/proc/self/ns/time_for_children", flags, Mode::empty())?;
-    Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?)
+    Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(Kind::Time))?)
 }
 
 /// A kernel without keys, or a filter around the runtime that refuses them, is no reason not to run.
