@@ -114,7 +114,8 @@ fn hooks_are_executed_at_all_six_points_in_order() {
     let mut bundle = Bundle::new(&["true"]);
     let log = bundle.folder.join("log");
     let shell = |name: &str| {
-        let script = format!("read state; echo {name} >> {}", log.display());
+        let script =
+            format!("read state; s=${{state#*\\\"status\\\":\\\"}}; echo {name} ${{s%%\\\"*}} >> {}", log.display());
         json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
     };
     bundle.config["root"]["readonly"] = json!(false);
@@ -128,7 +129,10 @@ fn hooks_are_executed_at_all_six_points_in_order() {
     });
     bundle.run();
     assert_eq!(fs::read_to_string(bundle.inside("started")).unwrap(), "yes");
-    assert_eq!(fs::read_to_string(log).unwrap(), "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n");
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        "prestart created\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n"
+    );
 }
 
 #[test]
@@ -224,6 +228,29 @@ fn a_device_that_the_host_lacks_is_made_for_users_of_the_container() {
     let mut bundle = with_users(&["owner", "/dev/disk-of-hull"]);
     bundle.config["linux"]["devices"] = json!([{"path": "/dev/disk-of-hull", "type": "b", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o640}]);
     assert_eq!(bundle.run().trim(), "10:11 60640");
+}
+
+#[test]
+fn who_listens_to_a_filter_gets_it_with_the_ids_that_the_host_knows() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    let socket = bundle.folder.join("listener");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let receiver = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut told = vec![0; 4096];
+        let length = connection.read(&mut told).unwrap();
+        serde_json::from_slice::<Value>(&told[..length]).unwrap()
+    });
+    bundle.config["linux"]["seccomp"] =
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket, "listenerMetadata": "for us"});
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let told = receiver.join().unwrap();
+    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    assert_eq!((&told["pid"], &told["state"]["pid"]), (&state["pid"], &state["pid"]), "{told}");
+    assert_eq!((&told["fds"], &told["metadata"]), (&json!(["seccompFd"]), &json!("for us")), "{told}");
 }
 
 /// A process in namespaces of its own, until it is dropped.

@@ -397,7 +397,8 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
         match exchange::receive(connection.as_fd()).map_err(failed("wait for the new process"))? {
             Message::Hooks => {
                 let state = record.state(Status::Creating);
-                hooks::run("prestart", &plan.hooks.prestart, &state)?;
+                // The old point of the two, whose programs expect the state that they were always told.
+                hooks::run("prestart", &plan.hooks.prestart, &record.state(Status::Created))?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
                 go()?;
             }

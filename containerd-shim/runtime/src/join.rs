@@ -213,6 +213,7 @@ fn become_program(
     if let Some(processors) = &request.processors.1 {
         rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.final"))?;
     }
+    let seen_as = if listener.is_some() { identity::seen_as() } else { 0 };
     let flags = Kind::ALL
         .into_iter()
         .filter(|kind| own.is_own(*kind) && *kind != Kind::Pid)
@@ -247,6 +248,7 @@ fn become_program(
         in_user_namespace: own.is_own(Kind::User),
         listener,
         state: request.record.state(Status::Running),
+        seen_as,
         preserve: request.preserve,
         terminal: terminal.as_ref().map(AsFd::as_fd),
     };

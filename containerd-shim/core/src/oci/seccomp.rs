@@ -146,16 +146,16 @@ pub fn compile(profile: &config::Seccomp) -> Result<Filter, Refused> {
     Ok(Filter { program, flags: flags(profile)?, listener: listener(profile, notifies)? })
 }
 
-/// Who is told; without a rule that notifies nobody is.
+/// Who is told: whoever is named gets the descriptor, even of a filter that tells of no call, since it waits for it.
 fn listener(profile: &config::Seccomp, notifies: bool) -> Result<Option<Listener>, Refused> {
     let metadata = profile.listener_metadata.clone().unwrap_or_default();
-    match (&profile.listener_path, notifies) {
-        (Some(path), true) if !path.is_empty() => Ok(Some(Listener { path: path.clone(), metadata })),
-        (None, true) | (Some(_), true) => Err(Refused::Missing { field: "linux.seccomp.listenerPath".into() }),
-        (None, false) if !metadata.is_empty() => {
+    match profile.listener_path.as_ref().filter(|path| !path.is_empty()) {
+        Some(path) => Ok(Some(Listener { path: path.clone(), metadata })),
+        None if notifies => Err(Refused::Missing { field: "linux.seccomp.listenerPath".into() }),
+        None if !metadata.is_empty() => {
             Err(value("linux.seccomp.listenerMetadata", metadata, "given together with listenerPath"))
         }
-        _ => Ok(None),
+        None => Ok(None),
     }
 }
 

@@ -49,6 +49,12 @@ fn one_profile_has_every_action() {
 }
 
 #[test]
+fn who_listens_is_told_even_of_a_filter_that_tells_of_no_call() {
+    let filter = compiled(r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l","listenerMetadata":"m"}"#);
+    assert_eq!(filter.listener, Some(Listener { path: "/l".into(), metadata: "m".into() }));
+}
+
+#[test]
 fn every_comparison_is_of_64_bits() {
     let big = 0x1_0000_0005_u64;
     let values = [0, 4, 5, 6, u64::from(u32::MAX), big - 1, big, big + 1, 0x2_0000_0000, u64::MAX];

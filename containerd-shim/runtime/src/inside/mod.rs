@@ -86,7 +86,10 @@ fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
     // Modes are as they are asked for; the program gets the usual mask back.
     rustix::process::umask(Mode::empty());
     wait_for_word(&ground).map_err(told("wait for the runtime"))?;
-    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new() };
+    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new(), seen_as: 0 };
+    if process.ground.listener.is_some() {
+        process.seen_as = identity::seen_as();
+    }
     process.labels = identity::open_labels(plan.identity.as_ref())?;
     for (index, step) in plan.steps.iter().enumerate() {
         process.perform(index, step).map_err(|error| match step {
@@ -135,6 +138,8 @@ struct NewProcess<'a> {
     /// The process's side of its terminal.
     terminal: Option<OwnedFd>,
     labels: Vec<OwnedFd>,
+    /// The process id that the runtime knows it by, where somebody is told.
+    seen_as: i32,
 }
 
 impl NewProcess<'_> {
@@ -265,7 +270,8 @@ impl NewProcess<'_> {
             labels: std::mem::take(&mut self.labels),
             in_user_namespace: self.plan.namespaces.is_own(Kind::User),
             listener: self.ground.listener.take(),
-            state: state.clone(),
+            state: State { pid: self.seen_as, ..state.clone() },
+            seen_as: self.seen_as,
             preserve: self.ground.preserve,
             terminal: self.terminal.as_ref().map(AsFd::as_fd),
         };
