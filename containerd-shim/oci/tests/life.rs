@@ -253,6 +253,56 @@ fn who_listens_to_a_filter_gets_it_with_the_ids_that_the_host_knows() {
     assert_eq!((&told["fds"], &told["metadata"]), (&json!(["seccompFd"]), &json!("for us")), "{told}");
 }
 
+/// Keeps only these kinds of namespaces.
+fn only(bundle: &mut Bundle, kinds: &[&str]) {
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| kinds.contains(&namespace["type"].as_str().unwrap()));
+    bundle.config["hostname"] = json!("");
+}
+
+/// Mounts of this machine below a bundle's root file system.
+fn mounts_in(bundle: &Bundle) -> usize {
+    let root = bundle.inside("").to_str().unwrap().trim_end_matches('/').to_owned();
+    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(&root)).count()
+}
+
+#[test]
+fn mounts_without_a_namespace_of_their_own_go_with_the_container() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["write", "/proc/sys/kernel/core_pattern", "x"]);
+    only(&mut bundle, &[]);
+    assert_eq!(bundle.run(), "error: Read-only file system (os error 30)\n");
+    assert_eq!(mounts_in(&bundle), 0);
+    bundle.config["process"]["args"] = json!(["/probe", "wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    assert!(mounts_in(&bundle) > 5);
+    assert_eq!(
+        text(&bundle.hull(&["exec", &bundle.id, "/probe", "look", "/probe"]).stdout).trim(),
+        "FileType { is_file: true, is_dir: false, is_symlink: false, .. }"
+    );
+    assert!(bundle.leave(&["delete", "-f", &bundle.id]));
+    assert_eq!(mounts_in(&bundle), 0);
+    bundle.config["process"]["args"] = json!(["/nothing"]);
+    assert!(bundle.refused().contains("/nothing"));
+    assert_eq!(mounts_in(&bundle), 0);
+}
+
+#[test]
+fn a_root_whose_mounts_are_shared_is_entered_too() {
+    if !can_run() {
+        return;
+    }
+    for propagation in ["shared", "rshared", "slave", "private", "unbindable"] {
+        let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
+        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
+        let mounts = bundle.run();
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
+        assert_eq!(root.contains(" shared:"), propagation.ends_with("shared"), "{propagation}: {root}");
+    }
+}
+
 /// A process in namespaces of its own, until it is dropped.
 struct Neighbour(std::process::Child);
 

@@ -24,6 +24,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::thread::LinkNameSpaceType;
 
+use crate::among;
 use crate::cgroup::{Freezing, Groups, Hierarchies};
 use crate::devices;
 use crate::exchange::{self, Message};
@@ -126,8 +127,12 @@ pub fn create(request: Request<'_>) -> Result<(Child, Record), Failure> {
         annotations: request.spec.annotations.clone(),
         ..Record::default()
     };
+    let (before, path) = (among::mount_of(&rootfs), rootfs.clone());
     let made = (request.prepare)().and_then(|()| make(request, &mut groups, &mut record, rootfs));
     if made.is_err() {
+        if !plan.namespaces.is_own(Kind::Mount) && among::mount_of(&path) != before {
+            among::detach(&path);
+        }
         let _ = groups.made().remove();
         let _ = folder.remove();
     }

@@ -7,6 +7,7 @@
 //! ```
 //! Everything that touches the kernel by a raw call is in `sys`. Callers have one thread: the new process is a copy of theirs.
 
+mod among;
 pub mod cgroup;
 pub mod clock;
 pub mod create;

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hull_oci_core::oci::config::Spec;
-use hull_oci_core::oci::namespaces;
+use hull_oci_core::oci::namespaces::{self, Namespaces};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::among;
 use crate::cgroup::Groups;
 use crate::create::executed;
 use crate::exchange::{self, Message};
@@ -135,14 +137,26 @@ pub fn delete(folder: &Folder, force: Force) -> Result<(), Failure> {
         Some(spec) if has_own_process_ids(spec) => groups.leave()?,
         _ => groups.remove()?,
     }
+    if spec.as_ref().is_some_and(is_among) {
+        among::detach(Path::new(&record.rootfs));
+    }
     let hooks = spec.and_then(|spec| spec.hooks).unwrap_or_default().poststop;
     folder.remove()?;
     hooks::run("poststop", &hooks, &record.state(Status::Stopped))
 }
 
-fn has_own_process_ids(spec: &Spec) -> bool {
+fn namespaces_of(spec: &Spec) -> Namespaces {
     let linux = spec.linux.as_ref();
-    linux.is_some_and(|linux| namespaces::read(&linux.namespaces).is_ok_and(|read| read.is_new(namespaces::Kind::Pid)))
+    linux.and_then(|linux| namespaces::read(&linux.namespaces).ok()).unwrap_or_default()
+}
+
+fn has_own_process_ids(spec: &Spec) -> bool {
+    namespaces_of(spec).is_new(namespaces::Kind::Pid)
+}
+
+/// Whether its mounts are among the runtime's own.
+fn is_among(spec: &Spec) -> bool {
+    !namespaces_of(spec).is_own(namespaces::Kind::Mount)
 }
 
 /// Kills the first process and waits for its end. One that is frozen, by whomever, is thawed for it.

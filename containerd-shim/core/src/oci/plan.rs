@@ -10,7 +10,7 @@ use super::config::{Hooks, IdMapping, Linux, Process, Spec};
 use super::devices::{self, Node, Rule};
 use super::mounts::{self, Mount, Source};
 use super::namespaces::{self, Kind, Namespaces};
-use super::process::{self, Host, Identity, Program};
+use super::process::{self, Host, Identity, Module, Program};
 use super::refused::{absent, value};
 use super::{Refused, cgroup};
 
@@ -116,8 +116,8 @@ pub enum Step {
         /// Value.
         value: String,
     },
-    /// Puts its mounts apart from the host's and attaches the root file system to itself.
-    AttachRoot,
+    /// Puts its mounts apart from the host's where it has its own, and attaches the root file system to itself.
+    AttachRoot(Place),
     /// Mounts something.
     Mount(Box<Mount>),
     /// Makes a device node, or binds the host's where it must not.
@@ -149,6 +149,15 @@ pub enum Step {
     Propagate(u64),
     /// Changes the root without mounts of its own (chroot(2)).
     ChangeRoot,
+}
+
+/// Whose mounts the container's are among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a mount namespace of the container's.
+    Apart,
+    /// The runtime's, below the root file system; they go when the container is deleted.
+    Among,
 }
 
 /// Plans a container.
@@ -216,8 +225,7 @@ fn check(spec: &Spec) -> Result<(), Refused> {
     let Some(linux) = &spec.linux else { return Ok(()) };
     absent(linux.net_devices.as_ref(), "linux.netDevices")?;
     absent(linux.memory_policy.as_ref(), "linux.memoryPolicy")?;
-    absent(linux.intel_rdt.as_ref(), "linux.intelRdt")?;
-    absent(linux.mount_label.as_ref().filter(|label| !label.is_empty()), "linux.mountLabel")
+    absent(linux.intel_rdt.as_ref(), "linux.intelRdt")
 }
 
 fn hooks(spec: &Spec) -> Result<Hooks, Refused> {
@@ -278,16 +286,8 @@ fn steps(
     for (key, value) in &linux.sysctl {
         steps.push(parameter(key, value, namespaces)?);
     }
-    if namespaces.is_own(Kind::Mount) {
-        furniture(spec, linux, facts, terminal, &mut steps)?;
-    } else {
-        if !spec.mounts.is_empty() || !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty() {
-            let field = "mounts, linux.maskedPaths and linux.readonlyPaths without a mount namespace".into();
-            return Err(Refused::Field { field });
-        }
-        steps.push(Step::Hooks);
-        steps.push(Step::ChangeRoot);
-    }
+    let place = if namespaces.is_own(Kind::Mount) { Place::Apart } else { Place::Among };
+    furniture(spec, linux, facts, (terminal, place), &mut steps)?;
     Ok(steps)
 }
 
@@ -364,13 +364,18 @@ fn furniture(
     spec: &Spec,
     linux: &Linux,
     facts: &Facts,
-    terminal: Terminal,
+    (terminal, place): (Terminal, Place),
     steps: &mut Vec<Step>,
 ) -> Result<(), Refused> {
-    steps.push(Step::AttachRoot);
+    steps.push(Step::AttachRoot(place));
+    // A kernel without SELinux labels no file: there is nothing that would be less than asked.
+    let label = linux.mount_label.as_ref().filter(|text| !text.is_empty() && facts.host.selinux == Module::Present);
     let (mut finish, mut own_devices) = (Vec::new(), true);
     for (index, declared) in spec.mounts.iter().enumerate() {
         let mut mount = mounts::read(index, declared)?;
+        if let Some(label) = label {
+            mount.label(label);
+        }
         own_devices &= !(mount.target == "/dev" && matches!(mount.source, Source::Bind { .. }));
         let memory = matches!(&mount.source, Source::New { kind, .. } if kind == "tmpfs");
         if memory && mount.attributes.set & mounts::attribute::RDONLY != 0 {
@@ -396,6 +401,10 @@ fn furniture(
     steps.extend(linux.masked_paths.iter().map(|path| Step::Mask(mounts::clean(path))));
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         steps.push(Step::SealRoot);
+    }
+    if place == Place::Among {
+        steps.push(Step::ChangeRoot);
+        return Ok(());
     }
     steps.push(Step::EnterRoot(facts.leave));
     let propagation = propagation(linux)?;

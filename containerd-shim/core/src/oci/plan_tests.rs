@@ -97,3 +97,28 @@ fn a_read_only_tmpfs_is_sealed_when_it_is_furnished() {
         at(&|step| matches!(step, Step::Finish(path) if path == "/dev")) > at(&|step| matches!(step, Step::Device(_)))
     );
 }
+
+#[test]
+fn files_are_labelled_where_the_kernel_has_labels() {
+    use serde_json::json;
+    let mut config = template::template(template::For::Root, &facts().hierarchy);
+    config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
+    let spec = read::spec(config.to_string().as_bytes()).unwrap();
+    let labelled = |selinux: Module| {
+        let facts = Facts { host: Host { selinux, ..facts().host }, ..facts() };
+        let plan = plan(&spec, &facts).unwrap().to_string();
+        let with: Vec<&str> = plan.lines().filter(|line| line.contains("context=system_u")).collect();
+        let kind = |line: &&str| line.split_once("mount ").unwrap().1.split(' ').next().unwrap().to_owned();
+        with.iter().map(kind).collect::<Vec<_>>()
+    };
+    assert_eq!(labelled(Module::Present), ["tmpfs", "devpts", "tmpfs"]);
+    assert!(labelled(Module::Absent).is_empty());
+}
+
+#[test]
+fn without_a_mount_namespace_everything_is_in_the_root_file_system() {
+    use serde_json::json;
+    let plan = planned(&[("/linux/namespaces", json!([{"type": "pid"}, {"type": "uts"}]))]).unwrap();
+    assert!(plan.steps.contains(&Step::AttachRoot(Place::Among)) && plan.steps.ends_with(&[Step::ChangeRoot]));
+    assert!(!plan.steps.iter().any(|step| matches!(step, Step::EnterRoot(_) | Step::Propagate(_))));
+}

@@ -6,7 +6,7 @@ use super::capability;
 use super::devices::{self, Kind};
 use super::mounts::{Change, Depth, Mount, Source, attribute};
 use super::namespaces;
-use super::plan::{Plan, Step};
+use super::plan::{Place, Plan, Step};
 use super::process::{Groups, Identity, Label, Privileges};
 
 impl fmt::Display for Plan {
@@ -60,7 +60,8 @@ impl fmt::Display for Step {
             Self::HostName(name) => write!(f, "set the host name {name}"),
             Self::DomainName(name) => write!(f, "set the domain name {name}"),
             Self::Parameter { path, value } => write!(f, "set /proc/sys/{path} to {value}"),
-            Self::AttachRoot => f.write_str("attach the root file system"),
+            Self::AttachRoot(Place::Apart) => f.write_str("attach the root file system"),
+            Self::AttachRoot(Place::Among) => f.write_str("attach the root file system among the runtime's own mounts"),
             Self::Mount(mount) => mount.fmt(f),
             Self::Device(node) => {
                 let kind = match node.kind {

@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use hull_oci_core::oci::mounts::propagation;
 use hull_oci_core::oci::namespaces::Kind;
-use hull_oci_core::oci::plan::{Leave, Plan, Step};
+use hull_oci_core::oci::plan::{Leave, Place, Plan, Step};
 use hull_oci_core::oci::process::Identity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -156,7 +157,7 @@ impl NewProcess<'_> {
             Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
             Step::DomainName(name) => Ok(rustix::system::setdomainname(name.as_bytes())?),
             Step::Parameter { path, value } => parameter(path, value),
-            Step::AttachRoot => self.attach_root(),
+            Step::AttachRoot(place) => self.attach_root(*place),
             Step::Mount(mount) => {
                 let source = self.ground.sources.get_mut(index).and_then(Option::take);
                 let groups = &self.ground.groups;
@@ -185,7 +186,9 @@ impl NewProcess<'_> {
             Step::EnterRoot(how) => self.enter_root(*how),
             Step::Propagate(flags) => propagate("/", *flags),
             Step::ChangeRoot => {
-                rustix::process::chdir(&self.ground.rootfs)?;
+                // Dropped here with every descriptor of a mount, as where the root is left.
+                let tree = self.tree.take().ok_or(Errno::INVAL)?;
+                rustix::process::fchdir(tree.root())?;
                 rustix::process::chroot(".")?;
                 Ok(rustix::process::chdir("/")?)
             }
@@ -207,8 +210,18 @@ impl NewProcess<'_> {
     }
 
     /// Puts this process's mounts apart and attaches the root file system to itself: pivot_root(2) wants a mount.
-    fn attach_root(&mut self) -> io::Result<()> {
-        propagate("/", self.plan.root.propagation)?;
+    fn attach_root(&mut self, place: Place) -> io::Result<()> {
+        if place == Place::Apart {
+            // A view of what cannot be bound cannot be had: that is for the new root, and until then the mounts are nobody's peers.
+            let wanted = match self.plan.root.propagation {
+                unbindable if unbindable & propagation::UNBINDABLE != 0 => propagation::PRIVATE | propagation::REC,
+                wanted => wanted,
+            };
+            propagate("/", wanted)?;
+            if wanted & propagation::SHARED != 0 {
+                keep_to_itself(&self.ground.rootfs)?;
+            }
+        }
         self.tree = Some(Tree::attach(&self.ground.rootfs)?);
         Ok(())
     }
@@ -302,6 +315,18 @@ fn wait_for_start(connection: OwnedFd, start: &OwnedFd) -> Result<OwnedFd, Failu
             Err(error) => return Err(told(error.into())),
         }
     }
+}
+
+/// What the root file system is attached to must be nobody's peer: pivot_root(2) wants that, and nothing of it shall be seen on the host.
+fn keep_to_itself(rootfs: &std::path::Path) -> io::Result<()> {
+    for folder in rootfs.ancestors() {
+        match propagate(&folder.to_string_lossy(), propagation::PRIVATE) {
+            // No mount begins here.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {}
+            done => return done,
+        }
+    }
+    Ok(())
 }
 
 fn tree(tree: &mut Option<Tree>) -> io::Result<&mut Tree> {
