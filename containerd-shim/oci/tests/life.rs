@@ -303,6 +303,25 @@ fn a_root_whose_mounts_are_shared_is_entered_too() {
     }
 }
 
+#[test]
+fn memory_comes_from_the_nodes_that_are_named() {
+    if !can_run() {
+        return;
+    }
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        eprintln!("skipped: this machine's kernel knows no nodes");
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/proc/self/numa_maps"]);
+    bundle.config["linux"]["memoryPolicy"] =
+        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let maps = bundle.run();
+    assert!(maps.lines().next().unwrap().contains(" bind=static:0"), "{maps}");
+    bundle.config["linux"]["memoryPolicy"] =
+        json!({"mode": "MPOL_DEFAULT", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    assert!(bundle.refused().contains("linux.memoryPolicy"));
+}
+
 /// A process in namespaces of its own, until it is dropped.
 struct Neighbour(std::process::Child);
 

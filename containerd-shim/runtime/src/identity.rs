@@ -133,6 +133,9 @@ pub(crate) fn become_program(
 }
 
 fn schedule(identity: &Identity) -> Result<(), Failure> {
+    if let Some(wanted) = &identity.memory {
+        process::set_memory_policy(wanted).map_err(failed("linux.memoryPolicy"))?;
+    }
     if let Some(wanted) = &identity.scheduling {
         process::schedule(wanted).map_err(failed("process.scheduler"))?;
     }

@@ -56,9 +56,9 @@ pub struct Linux {
     /// Network devices to move (1.3): not honoured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net_devices: Option<serde_json::Value>,
-    /// NUMA memory policy (1.3): not honoured.
+    /// From which nodes memory comes (1.3).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_policy: Option<serde_json::Value>,
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// A namespace.
@@ -402,6 +402,19 @@ pub struct SeccompArg {
     pub value_two: Option<u64>,
     /// `SCMP_CMP_EQ`
     pub op: String,
+}
+
+/// From which nodes of the machine memory comes (set_mempolicy(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_BIND`
+    pub mode: String,
+    /// A list such as `0-3,7`.
+    pub nodes: String,
+    /// `MPOL_F_STATIC_NODES`
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// Execution domain (personality(2)).

@@ -16,6 +16,7 @@ mod config_linux;
 pub mod devices;
 pub mod features;
 pub mod id;
+pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
 pub mod plan;

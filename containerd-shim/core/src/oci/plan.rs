@@ -224,7 +224,6 @@ fn check(spec: &Spec) -> Result<(), Refused> {
     }
     let Some(linux) = &spec.linux else { return Ok(()) };
     absent(linux.net_devices.as_ref(), "linux.netDevices")?;
-    absent(linux.memory_policy.as_ref(), "linux.memoryPolicy")?;
     absent(linux.intel_rdt.as_ref(), "linux.intelRdt")
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config::{self, Personality, Scheduler};
+use super::memory_policy::{self, MemoryPolicy};
 use super::refused::value;
 use super::{Refused, capability, seccomp};
 
@@ -111,6 +112,8 @@ pub struct Identity {
     pub io_priority: Option<u32>,
     /// Execution domain.
     pub personality: Option<u64>,
+    /// From which nodes its memory comes.
+    pub memory: Option<MemoryPolicy>,
     /// Labels.
     pub labels: Vec<Label>,
     /// Who it is.
@@ -177,6 +180,7 @@ pub fn identity(
         scheduling: process.scheduler.as_ref().map(scheduling).transpose()?,
         io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
+        memory: linux.memory_policy.as_ref().map(memory_policy::read).transpose()?,
         labels: labels(process, host)?,
         user: User { uid: process.user.uid, gid: process.user.gid, groups, umask: process.user.umask },
         held: held(process, host),

@@ -94,6 +94,9 @@ impl fmt::Display for Identity {
         if let Some(score) = self.oom_score_adj {
             writeln!(f, "  oom_score_adj = {score}")?;
         }
+        if let Some(policy) = &self.memory {
+            writeln!(f, "  memory policy {:#x}", policy.mode)?;
+        }
         for label in &self.labels {
             match label {
                 Label::AppArmor(profile) => writeln!(f, "  AppArmor profile {profile}")?,
