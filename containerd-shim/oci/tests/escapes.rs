@@ -184,3 +184,33 @@ fn what_is_hidden_and_read_only_stays_so() {
     assert_eq!(written, "error: Read-only file system (os error 30)\n");
     assert_eq!(Bundle::new(&["write", "/new", "x"]).run(), "error: Read-only file system (os error 30)\n");
 }
+
+#[test]
+fn a_container_that_waits_holds_nothing_of_the_host_open() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["true"]);
+    // The shell leaves 7 and 8 open for whatever it executes, as callers do that forget.
+    let create = format!("exec 7</etc 8>/dev/full; exec {} --root state create {}", binary(), bundle.id);
+    bundle.hull(&["list"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &create]).current_dir(&bundle.folder);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(shell.status().unwrap().success());
+    let state: serde_json::Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    let open = fs::read_dir(format!("/proc/{}/fd", state["pid"])).unwrap().flatten();
+    let open: Vec<String> = open.map(|fd| fs::read_link(fd.path()).unwrap().to_string_lossy().into_owned()).collect();
+    let allowed = |target: &String| ["/dev/null", "socket:", "pipe:"].iter().any(|start| target.starts_with(start));
+    assert!(open.iter().all(allowed), "{open:?}");
+}
+
+#[test]
+fn no_number_of_descriptors_to_keep_is_too_large() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["say", "here"]);
+    let output = bundle.hull(&["run", "--preserve-fds", "4294967295", &bundle.id]);
+    assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
+}

@@ -148,10 +148,12 @@ fn schedule(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The caller's descriptors from 3 on that were asked for stay; all others close at exec.
+/// The caller's descriptors from 3 on that were asked for stay; all others close at exec. A number beyond what there can be means all.
 fn descriptors_for(preserve: u32) -> io::Result<()> {
-    descriptors::close_on_exec_from(3 + preserve)?;
-    (3..3 + preserve).try_for_each(|number| keep(number as i32))
+    const MOST: u32 = 1 << 20;
+    let end = 3 + preserve.min(MOST);
+    descriptors::close_on_exec_from(end)?;
+    (3..end).try_for_each(|number| keep(number as i32))
 }
 
 fn keep(number: i32) -> io::Result<()> {

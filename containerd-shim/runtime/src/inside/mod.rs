@@ -80,10 +80,12 @@ pub(crate) fn run(plan: &Plan, ground: Ground) -> ! {
 /// There is no value of it: success does not return.
 pub(crate) enum Never {}
 
-fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
+fn become_program(plan: &Plan, mut ground: Ground) -> Result<Never, Failure> {
     signals::reset();
     descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
     cgroup::enter(&ground.entrances).map_err(told("enter the control groups"))?;
+    // Not held while it waits for its start.
+    ground.entrances.clear();
     // Modes are as they are asked for; the program gets the usual mask back.
     rustix::process::umask(Mode::empty());
     wait_for_word(&ground).map_err(told("wait for the runtime"))?;
