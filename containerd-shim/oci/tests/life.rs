@@ -322,6 +322,83 @@ fn memory_comes_from_the_nodes_that_are_named() {
     assert!(bundle.refused().contains("linux.memoryPolicy"));
 }
 
+#[test]
+fn a_hook_in_the_container_has_the_variables_of_its_program() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/said"]);
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.config["process"]["env"].as_array_mut().unwrap().push(json!("ONE=two"));
+    let hook = json!({"path": "/probe", "args": ["probe", "keep", "ONE", "/said"]});
+    bundle.config["hooks"] = json!({"startContainer": [hook]});
+    assert_eq!(bundle.run(), "two");
+    bundle.config["hooks"]["startContainer"][0]["env"] = json!(["OTHER=x"]);
+    assert_eq!(bundle.run(), "");
+}
+
+#[test]
+fn clocks_are_the_containers_own_whoever_its_users_are() {
+    if !can_run() {
+        return;
+    }
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        eprintln!("skipped: this machine's kernel has no time namespaces");
+        return;
+    }
+    for mut bundle in
+        [Bundle::new(&["cat", "/proc/self/timens_offsets"]), with_users(&["cat", "/proc/self/timens_offsets"])]
+    {
+        bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+        bundle.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 2718}});
+        assert!(bundle.run().contains("7881"));
+    }
+}
+
+#[test]
+fn users_of_another_container_are_joined_with_new_process_ids() {
+    if !can_run() {
+        return;
+    }
+    let first = with_users(&["wait"]);
+    assert!(first.leave(&["run", "-d", &first.id]));
+    let state: Value = serde_json::from_slice(&first.hull(&["state", &first.id]).stdout).unwrap();
+    let mut second = with_users(&["cat", "/proc/self/uid_map"]);
+    for map in ["uidMappings", "gidMappings"] {
+        second.config["linux"][map] = json!([]);
+    }
+    join(&mut second, "user", &format!("/proc/{}/ns/user", state["pid"]));
+    let map = second.run();
+    assert_eq!(map.split_ascii_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"], "{map}");
+    assert!(second.leaves_nothing());
+    join(&mut second, "user", "/proc/self/ns/net");
+    assert!(second.refused().contains("Invalid argument"));
+}
+
+#[test]
+fn a_kill_ends_every_process_where_they_do_not_end_with_the_first() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    assert!(bundle.leave(&["exec", "-d", &bundle.id, "/probe", "wait"]));
+    let processes = || text(&bundle.hull(&["ps", "--format", "json", &bundle.id]).stdout);
+    assert_eq!(processes().matches(',').count(), 1, "{}", processes());
+    assert!(bundle.leave(&["kill", &bundle.id, "KILL"]));
+    soon(|| processes().trim() == "[]");
+}
+
+/// Waits until something is so.
+fn soon(so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !so() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "it does not come to be");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// A process in namespaces of its own, until it is dropped.
 struct Neighbour(std::process::Child);
 

@@ -13,15 +13,18 @@
 //! When a step fails nothing is left: no process, no control group, no folder.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::config::{IdMapping, Spec};
 use hull_oci_core::oci::mounts::{Depth, Source};
 use hull_oci_core::oci::namespaces::Kind;
 use hull_oci_core::oci::plan::{Owner, Plan, Step};
+use hull_oci_core::oci::process::Identity;
+use hull_oci_core::oci::seccomp::Need;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
 use rustix::thread::LinkNameSpaceType;
 
 use crate::among;
@@ -34,7 +37,8 @@ use crate::inside::{self, Console, Ground};
 use crate::state::{self, Folder, Record, Status};
 use crate::sys::clone::{self, Child, Cloned, Parent};
 use crate::sys::mount::{self as sys_mount, Reach};
-use crate::sys::process;
+use crate::sys::seccomp::{self, SharedNumber};
+use crate::sys::{descriptors, process};
 
 /// What is asked for.
 pub struct Request<'a> {
@@ -214,9 +218,8 @@ fn explain(failure: Failure, groups: &Groups) -> Failure {
 
 /// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment.
 fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure> {
-    let late = if plan.namespaces.is_joined(Kind::User) { inside::late_namespaces(plan) } else { 0 };
     let not_by_clone = Kind::Cgroup.flag() | Kind::Time.flag();
-    let namespaces = plan.namespaces.new & !not_by_clone & !late;
+    let namespaces = plan.namespaces.new & !not_by_clone;
     let joined = ground.joins.iter().find(|(kind, _)| *kind == Kind::Pid).map(|(_, namespace)| namespace.try_clone());
     let own = match joined {
         None => None,
@@ -231,8 +234,12 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
         }
     };
     let group = groups.open();
-    let cloned = clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller)
-        .map_err(failed("clone3 into new namespaces"));
+    let users = ground.joins.iter().find(|(kind, _)| *kind == Kind::User).map(|(_, namespace)| namespace);
+    let cloned = match users {
+        None => clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller),
+        Some(users) => clone_among(users.as_fd(), group.as_ref().map(AsFd::as_fd), namespaces),
+    }
+    .map_err(failed("clone3 into new namespaces"));
     // Before anything that can fail: the new process must not go on as the runtime, least of all clean up after it.
     if let Ok(Cloned::Child) = cloned {
         inside::run(plan, ground)
@@ -244,6 +251,30 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
     match cloned? {
         Cloned::Child => clone::leave(1),
         Cloned::Parent(child) => Ok(child),
+    }
+}
+
+/// Makes the process in a user namespace that exists, whose new namespaces are then of that one: only so may it mount what shows them. A helper
+/// joins it, since there is no way back, and makes the process a child of this one; they share the table of descriptors for its pidfd.
+fn clone_among(users: BorrowedFd<'_>, group: Option<BorrowedFd<'_>>, namespaces: u64) -> std::io::Result<Cloned> {
+    let (pid, pidfd) = (SharedNumber::new()?, SharedNumber::new()?);
+    let Some(helper) = clone::clone_with_descriptors()? else {
+        let joined = rustix::thread::move_into_link_name_space(users, type_of(Kind::User));
+        match joined.map_err(Into::into).and_then(|()| clone::clone(group, namespaces, Parent::Grandparent)) {
+            Ok(Cloned::Child) => return Ok(Cloned::Child),
+            Ok(Cloned::Parent(child)) => {
+                pid.set(child.pid.as_raw_nonzero().get());
+                pidfd.set(child.pidfd.into_raw_fd());
+            }
+            Err(error) => pid.set(-error.raw_os_error().unwrap_or(libc::EPERM)),
+        }
+        clone::leave(0)
+    };
+    seccomp::reap(helper);
+    match Pid::from_raw(pid.get().max(0)) {
+        // The helper that owned it is gone.
+        Some(pid) => Ok(Cloned::Parent(Child { pid, pidfd: descriptors::take(pidfd.get())? })),
+        None => Err(std::io::Error::from_raw_os_error(-pid.get())),
     }
 }
 
@@ -368,15 +399,19 @@ pub fn connect(path: &str) -> Result<OwnedFd, Failure> {
 
 /// Connected before the process exists, which could not find it any more.
 fn listener(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
-    let filter = plan.identity.as_ref().and_then(|identity| identity.filter.as_ref());
-    let listener = filter.and_then(|filter| filter.listener.as_ref());
-    listener
-        .map(|listener| {
-            connect(&listener.path).map_err(|failure| {
-                Failure(format!("linux.seccomp.listenerPath: failed to connect with seccomp agent: {failure}"))
-            })
-        })
-        .transpose()
+    plan.identity.as_ref().map_or(Ok(None), listener_of)
+}
+
+/// Connects to who is told of the calls that an identity's filter tells of.
+pub(crate) fn listener_of(identity: &Identity) -> Result<Option<OwnedFd>, Failure> {
+    let Some(listener) = identity.filter.as_ref().and_then(|filter| filter.listener.as_ref()) else { return Ok(None) };
+    match connect(&listener.path) {
+        Err(_) if listener.need == Need::IfThere => Ok(None),
+        Err(failure) => {
+            Err(Failure(format!("linux.seccomp.listenerPath: failed to connect with seccomp agent: {failure}")))
+        }
+        connected => connected.map(Some),
+    }
 }
 
 /// What the parent does for the child, until it waits for `start` or has executed its program.

@@ -93,6 +93,10 @@ pub fn kill(folder: &Folder, signal: i32, whom: Whom) -> Result<(), Failure> {
     let process =
         record.process().ok_or_else(|| Failure("container not running: cannot kill a stopped container".to_owned()))?;
     signals::send(process.as_fd(), signal).map_err(failing(|| format!("send signal {signal} to {}", folder.id)))?;
+    // Without process ids of its own its other processes do not end with the first.
+    if signal == libc::SIGKILL && folder.spec().is_ok_and(|spec| !has_own_process_ids(&spec)) {
+        record.groups().signal(signal);
+    }
     // A frozen process ends when it is thawed: SIGKILL is meant at once.
     if signal == libc::SIGKILL && record.groups().freezing() == crate::cgroup::Freezing::Frozen {
         record.groups().freeze(crate::cgroup::Freezing::Thawed)?;

@@ -270,15 +270,16 @@ fn steps(
     if !namespaces.join.is_empty() {
         steps.push(Step::JoinNamespaces);
     }
+    // Before it changes its user: from then on its files in /proc are not its own to write to (prctl(2), PR_SET_DUMPABLE).
+    let offsets = namespaces::offsets(linux.time_offsets.iter(), namespaces)?;
+    if namespaces.is_new(Kind::Time) {
+        steps.push(Step::NewTimeNamespace(offsets));
+    }
     if namespaces.is_own(Kind::User) {
         steps.push(Step::BecomeRoot);
     }
     if namespaces.is_new(Kind::Cgroup) {
         steps.push(Step::NewCgroupNamespace);
-    }
-    let offsets = namespaces::offsets(linux.time_offsets.iter(), namespaces)?;
-    if namespaces.is_new(Kind::Time) {
-        steps.push(Step::NewTimeNamespace(offsets));
     }
     steps.push(Step::Keyring);
     names(spec, namespaces, &mut steps)?;

@@ -122,3 +122,31 @@ fn without_a_mount_namespace_everything_is_in_the_root_file_system() {
     assert!(plan.steps.contains(&Step::AttachRoot(Place::Among)) && plan.steps.ends_with(&[Step::ChangeRoot]));
     assert!(!plan.steps.iter().any(|step| matches!(step, Step::EnterRoot(_) | Step::Propagate(_))));
 }
+
+#[test]
+fn a_list_that_is_null_is_empty() {
+    use serde_json::Value;
+    for place in [
+        "/mounts",
+        "/annotations",
+        "/process/env",
+        "/process/rlimits",
+        "/linux/timeOffsets",
+        "/linux/devices",
+        "/linux/sysctl",
+    ] {
+        assert!(planned(&[(place, Value::Null)]).is_ok(), "{place}");
+    }
+}
+
+#[test]
+fn clocks_are_set_before_the_process_is_its_users_root() {
+    use serde_json::json;
+    let namespaces = json!([{"type": "user"}, {"type": "time"}, {"type": "mount"}, {"type": "uts"}]);
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let plan =
+        planned(&[("/linux/namespaces", namespaces), ("/linux/uidMappings", map.clone()), ("/linux/gidMappings", map)])
+            .unwrap();
+    let at = |step: &dyn Fn(&Step) -> bool| plan.steps.iter().position(step).unwrap();
+    assert!(at(&|step| matches!(step, Step::NewTimeNamespace(_))) < at(&|step| matches!(step, Step::BecomeRoot)));
+}

@@ -199,16 +199,14 @@ impl NewProcess<'_> {
 
     fn join_namespaces(&mut self) -> io::Result<()> {
         for (kind, namespace) in self.ground.joins.drain(..) {
-            // The process was made in that one.
-            if kind == Kind::Pid {
+            // The process was made in those.
+            if matches!(kind, Kind::Pid | Kind::User) {
                 continue;
             }
             rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(kind))
                 .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
         }
-        // What is not joined is made inside the user namespace that was: the runtime has left it to this process.
-        let late = if self.plan.namespaces.is_joined(Kind::User) { late_namespaces(self.plan) } else { 0 };
-        if late == 0 { Ok(()) } else { clone::unshare(late) }
+        Ok(())
     }
 
     /// Puts this process's mounts apart and attaches the root file system to itself: pivot_root(2) wants a mount.
@@ -301,7 +299,9 @@ impl NewProcess<'_> {
                 Some(start) => wait_for_start(connection, &start),
             }
         };
-        identity::become_program(ready, connection, wait, || hooks::run("startContainer", hooks, &state))
+        // In the container, and so with what its program has.
+        let last = || hooks::run_with("startContainer", hooks, &state, Some(&program.environment));
+        identity::become_program(ready, connection, wait, last)
     }
 }
 
@@ -333,12 +333,6 @@ fn keep_to_itself(rootfs: &std::path::Path) -> io::Result<()> {
 
 fn tree(tree: &mut Option<Tree>) -> io::Result<&mut Tree> {
     tree.as_mut().ok_or_else(|| Errno::INVAL.into())
-}
-
-/// New namespaces that are made only when a user namespace has been joined.
-pub(crate) fn late_namespaces(plan: &Plan) -> u64 {
-    let never = Kind::Pid.flag() | Kind::Cgroup.flag() | Kind::Time.flag();
-    plan.namespaces.new & !never
 }
 
 fn become_root() -> io::Result<()> {

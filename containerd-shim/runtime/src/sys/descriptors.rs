@@ -47,6 +47,18 @@ pub fn copy(number: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Owns the descriptor of this number, which another process has put into the table that both share and has left.
+///
+/// # Errors
+/// None is open.
+pub fn take(number: i32) -> io::Result<OwnedFd> {
+    match is_open(number) {
+        // SAFETY: it is open, and who has opened it has ended.
+        true => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+        false => Err(io::Error::from_raw_os_error(libc::EBADF)),
+    }
+}
+
 /// Leaves a descriptor open when this process becomes another program.
 ///
 /// # Errors
