@@ -215,7 +215,13 @@ fn check(spec: &Spec) -> Result<(), Refused> {
     if spec.oci_version.is_empty() {
         return Err(Refused::Missing { field: "ociVersion".into() });
     }
-    if spec.oci_version.split('.').next() != Some("1") || spec.oci_version.split('.').count() < 3 {
+    let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
+    let mut parts = spec.oci_version.splitn(3, '.');
+    let (major, minor, patch) = (number(parts.next()), number(parts.next()), parts.next());
+    if major != Some(1)
+        || minor.is_none()
+        || !patch.is_some_and(|patch| patch.starts_with(|c: char| c.is_ascii_digit()))
+    {
         return Err(value("ociVersion", &spec.oci_version, "a version 1.x.y"));
     }
     absent(spec.vm.as_ref(), "vm")?;
@@ -373,6 +379,10 @@ fn furniture(
     let (mut finish, mut own_devices) = (Vec::new(), true);
     for (index, declared) in spec.mounts.iter().enumerate() {
         let mut mount = mounts::read(index, declared)?;
+        if mount.target == "/" && mount.source != Source::Again {
+            let field = format!("mounts[{index}].destination");
+            return Err(value(field, &declared.destination, "a place below the root: that is root.path"));
+        }
         if let Some(label) = label {
             mount.label(label);
         }
@@ -397,9 +407,17 @@ fn furniture(
     }
     steps.push(Step::Hooks);
     steps.extend(finish.into_iter().map(Step::Finish));
-    steps.extend(linux.readonly_paths.iter().map(|path| Step::Seal(mounts::clean(path))));
-    steps.extend(linux.masked_paths.iter().map(|path| Step::Mask(mounts::clean(path))));
-    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+    let (sealed, below): (Vec<_>, Vec<_>) =
+        linux.readonly_paths.iter().map(|path| mounts::clean(path)).partition(|path| path == "/");
+    steps.extend(below.into_iter().map(Step::Seal));
+    for (index, path) in linux.masked_paths.iter().enumerate() {
+        let clean = mounts::clean(path);
+        if clean == "/" {
+            return Err(value(format!("linux.maskedPaths[{index}]"), path, "a place below the root"));
+        }
+        steps.push(Step::Mask(clean));
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) || !sealed.is_empty() {
         steps.push(Step::SealRoot);
     }
     if place == Place::Among {

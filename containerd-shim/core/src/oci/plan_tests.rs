@@ -50,10 +50,15 @@ fn a_plan_reads_as_a_list() {
 #[test]
 fn bad_input_is_refused_by_its_field() {
     use serde_json::{Value, json};
-    let cases: [(&str, Value, &str); 18] = [
+    let cases: [(&str, Value, &str); 23] = [
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("one"), "ociVersion"),
         ("/ociVersion", json!(null), "ociVersion"),
+        ("/ociVersion", json!("1..2"), "ociVersion"),
+        ("/ociVersion", json!("1.0.x"), "ociVersion"),
+        ("/process/user", json!({"uid": u32::MAX, "gid": 0}), "process.user.uid"),
+        ("/linux/maskedPaths", json!(["/proc/keys", ".."]), "linux.maskedPaths[1]"),
+        ("/mounts/0/destination", json!("/.."), "mounts[0].destination"),
         ("/root", json!(null), "root"),
         ("/root/path", json!(""), "root.path"),
         ("/process/cwd", json!("work"), "process.cwd"),
@@ -149,4 +154,11 @@ fn clocks_are_set_before_the_process_is_its_users_root() {
             .unwrap();
     let at = |step: &dyn Fn(&Step) -> bool| plan.steps.iter().position(step).unwrap();
     assert!(at(&|step| matches!(step, Step::NewTimeNamespace(_))) < at(&|step| matches!(step, Step::BecomeRoot)));
+}
+
+#[test]
+fn a_root_among_the_read_only_paths_is_a_read_only_root() {
+    use serde_json::json;
+    let plan = planned(&[("/linux/readonlyPaths", json!(["/"])), ("/root/readonly", json!(false))]).unwrap();
+    assert!(plan.steps.contains(&Step::SealRoot) && !plan.steps.contains(&Step::Seal("/".into())));
 }
