@@ -399,6 +399,26 @@ fn soon(so: impl Fn() -> bool) {
     }
 }
 
+#[test]
+fn what_a_killed_runtime_has_half_made_is_removed_by_force() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    let reached = bundle.folder.join("reached");
+    // Its creation takes long enough to be killed in the middle of.
+    let script = format!("touch {}; sleep 30", reached.display());
+    bundle.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    let mut command = bundle.command(&["create", &bundle.id]);
+    let mut runtime = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    soon(|| reached.exists());
+    runtime.kill().unwrap();
+    runtime.wait().unwrap();
+    assert!(group(&format!("/{}", bundle.id)).exists());
+    assert!(bundle.leave(&["delete", "--force", &bundle.id]));
+    assert!(bundle.leaves_nothing());
+}
+
 /// A process in namespaces of its own, until it is dropped.
 struct Neighbour(std::process::Child);
 

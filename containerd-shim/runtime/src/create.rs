@@ -187,7 +187,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         keyring: (request.keyring == Keyring::New).then(|| format!("_ses.{}", request.folder.id)),
         state: record.state(Status::Creating),
     };
-    let child = spawn(plan, groups, ground)?;
+    let (child, mine) = spawn(plan, groups, ground, mine)?;
     match accompany(&child, &request, record, &mine) {
         Ok(()) => Ok(child),
         Err(failure) => {
@@ -216,8 +216,9 @@ fn explain(failure: Failure, groups: &Groups) -> Failure {
     }
 }
 
-/// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment.
-fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure> {
+/// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment. `mine` is the runtime's end
+/// of the connection: the new process does not keep it, and so learns when the runtime has ended.
+fn spawn(plan: &Plan, groups: &Groups, ground: Ground, mine: OwnedFd) -> Result<(Child, OwnedFd), Failure> {
     let not_by_clone = Kind::Cgroup.flag() | Kind::Time.flag();
     let namespaces = plan.namespaces.new & !not_by_clone;
     let joined = ground.joins.iter().find(|(kind, _)| *kind == Kind::Pid).map(|(_, namespace)| namespace.try_clone());
@@ -242,6 +243,7 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
     .map_err(failed("clone3 into new namespaces"));
     // Before anything that can fail: the new process must not go on as the runtime, least of all clean up after it.
     if let Ok(Cloned::Child) = cloned {
+        drop(mine);
         inside::run(plan, ground)
     }
     if let Some(own) = own {
@@ -250,7 +252,7 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
     }
     match cloned? {
         Cloned::Child => clone::leave(1),
-        Cloned::Parent(child) => Ok(child),
+        Cloned::Parent(child) => Ok((child, mine)),
     }
 }
 

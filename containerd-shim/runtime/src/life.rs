@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hull_oci_core::oci::cgroup;
 use hull_oci_core::oci::config::Spec;
 use hull_oci_core::oci::namespaces::{self, Namespaces};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -12,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::among;
-use crate::cgroup::Groups;
+use crate::cgroup::{Groups, Hierarchies};
 use crate::create::executed;
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
@@ -147,6 +148,25 @@ pub fn delete(folder: &Folder, force: Force) -> Result<(), Failure> {
     let hooks = spec.and_then(|spec| spec.hooks).unwrap_or_default().poststop;
     folder.remove()?;
     hooks::run("poststop", &hooks, &record.state(Status::Stopped))
+}
+
+/// Removes what a runtime has left that was killed while it made a container. The new process ends by itself when nobody waits for it;
+/// its control groups are removed unless there are others in them.
+///
+/// # Errors
+/// The folder cannot be removed.
+pub fn discard(folder: &Folder) -> Result<(), Failure> {
+    if let Ok(spec) = folder.spec() {
+        let path = spec.linux.and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty());
+        let path = path.map_or_else(|| Ok(format!("/{}", folder.id)), |path| cgroup::path(&path))?;
+        let groups = Groups::at(&Hierarchies::find(), &path);
+        let deadline = Instant::now() + END_PATIENCE;
+        while !groups.processes().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        groups.leave()?;
+    }
+    folder.remove()
 }
 
 fn namespaces_of(spec: &Spec) -> Namespaces {
