@@ -419,6 +419,28 @@ fn what_a_killed_runtime_has_half_made_is_removed_by_force() {
     assert!(bundle.leaves_nothing());
 }
 
+#[test]
+fn a_network_device_moves_into_the_container_with_its_name_and_address() {
+    if !can_run() {
+        return;
+    }
+    let ip = |words: &[&str]| std::process::Command::new("ip").args(words).stderr(Stdio::null()).status();
+    let ip = |words: &[&str]| ip(words).is_ok_and(|status| status.success());
+    let name = format!("hull{}", std::process::id() % 100_000);
+    if !["dummy", "ifb"].iter().any(|kind| ip(&["link", "add", &name, "type", kind])) {
+        eprintln!("skipped: this machine has no ip(8), or its kernel no devices to make");
+        return;
+    }
+    assert!(ip(&["address", "add", "10.99.0.7/24", "dev", &name]));
+    let mut bundle = Bundle::new(&["cat", "/proc/net/fib_trie"]);
+    bundle.config["linux"]["netDevices"] = json!({&name: {"name": "own0"}});
+    let tries = bundle.hull(&["run", &bundle.id]);
+    let gone = !ip(&["link", "show", &name]);
+    assert!(text(&tries.stdout).contains("10.99.0.7"), "{} {}", text(&tries.stdout), text(&tries.stderr));
+    assert!(gone);
+    assert!(bundle.refused().contains("linux.netDevices"), "it is not there any more");
+}
+
 /// A process in namespaces of its own, until it is dropped.
 struct Neighbour(std::process::Child);
 

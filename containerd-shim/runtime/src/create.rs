@@ -34,6 +34,7 @@ use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::hooks;
 use crate::inside::{self, Console, Ground};
+use crate::net_devices;
 use crate::state::{self, Folder, Record, Status};
 use crate::sys::clone::{self, Child, Cloned, Parent};
 use crate::sys::mount::{self as sys_mount, Reach};
@@ -422,6 +423,8 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
     record.pid = pid;
     record.started = state::alive(pid).unwrap_or(0);
     write_maps(pid, &plan.uid_map, &plan.gid_map)?;
+    let joined = plan.namespaces.join.iter().find(|join| join.kind == Kind::Network).map(|join| join.path.clone());
+    net_devices::give(&plan.net_devices, &joined.unwrap_or_else(|| format!("/proc/{pid}/ns/net")))?;
     if let Some(identity) = &plan.identity {
         if let Some(score) = identity.oom_score_adj {
             set_oom_score(pid, score)?;

@@ -21,6 +21,7 @@ mod identity;
 mod inside;
 pub mod join;
 pub mod life;
+mod net_devices;
 pub mod notify;
 pub mod state;
 pub mod sys;

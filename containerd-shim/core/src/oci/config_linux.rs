@@ -55,9 +55,9 @@ pub struct Linux {
     /// Execution domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
-    /// Network devices to move (1.3): not honoured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub net_devices: Option<serde_json::Value>,
+    /// Network devices that are moved into its network namespace, by their names on the host (1.3).
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
     /// From which nodes memory comes (1.3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_policy: Option<MemoryPolicy>,
@@ -404,6 +404,15 @@ pub struct SeccompArg {
     pub value_two: Option<u64>,
     /// `SCMP_CMP_EQ`
     pub op: String,
+}
+
+/// A network device that is moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name in the container, if that is another one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// From which nodes of the machine memory comes (set_mempolicy(2)).

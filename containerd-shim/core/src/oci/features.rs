@@ -37,7 +37,8 @@ pub fn features(version: &str) -> Value {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "memoryPolicy": {"modes": memory_policy::modes(), "flags": memory_policy::flags()},
-            "mountExtensions": {"idmap": {"enabled": true}}
+            "mountExtensions": {"idmap": {"enabled": true}},
+            "netDevices": {"enabled": true}
         },
         "annotations": {"org.hull.version": version},
         "potentiallyUnsafeConfigAnnotations": []

@@ -19,6 +19,7 @@ pub mod id;
 pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod plan;
 pub mod process;
 pub mod read;

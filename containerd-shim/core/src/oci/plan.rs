@@ -10,6 +10,7 @@ use super::config::{Hooks, IdMapping, Linux, Process, Spec};
 use super::devices::{self, Node, Rule};
 use super::mounts::{self, Mount, Source};
 use super::namespaces::{self, Kind, Namespaces};
+use super::net_devices::{self, Device};
 use super::process::{self, Host, Identity, Module, Program};
 use super::refused::{absent, value};
 use super::{Refused, cgroup};
@@ -60,6 +61,8 @@ pub struct Plan {
     pub uid_map: Vec<IdMapping>,
     /// Groups of a new user namespace.
     pub gid_map: Vec<IdMapping>,
+    /// Network devices that it gets from the host.
+    pub net_devices: Vec<Device>,
     /// Its root file system.
     pub root: Root,
     /// What the new process does, in this order, until it is itself.
@@ -194,6 +197,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Result<Plan, Refused> {
         program: spec.process.as_ref().map(process::program).transpose()?,
         terminal,
         hooks: hooks(spec)?,
+        net_devices: net_devices::read(&linux.net_devices, &namespaces)?,
         namespaces,
         uid_map,
         gid_map,
@@ -229,7 +233,6 @@ fn check(spec: &Spec) -> Result<(), Refused> {
         return Err(value("annotations", name, "a key that is not empty"));
     }
     let Some(linux) = &spec.linux else { return Ok(()) };
-    absent(linux.net_devices.as_ref(), "linux.netDevices")?;
     absent(linux.intel_rdt.as_ref(), "linux.intelRdt")
 }
 

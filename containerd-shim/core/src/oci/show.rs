@@ -33,6 +33,9 @@ impl fmt::Display for Plan {
         for join in &self.namespaces.join {
             writeln!(f, "  joins the {} namespace {}", join.kind.name(), join.path)?;
         }
+        for device in &self.net_devices {
+            writeln!(f, "  gets the network device {} as {}", device.name, device.inside)?;
+        }
         writeln!(f, "root file system {}; then the new process:", self.root.path)?;
         for (number, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:3} {step}", number + 1)?;
