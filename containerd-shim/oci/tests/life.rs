@@ -376,6 +376,21 @@ fn users_of_another_container_are_joined_with_new_process_ids() {
 }
 
 #[test]
+fn a_namespace_of_the_hosts_is_joined_by_a_container_with_other_users() {
+    if !can_run() {
+        return;
+    }
+    // Made by root of the host, whose it stays.
+    let neighbour = Neighbour::new("--net");
+    let theirs = fs::read_link(neighbour.namespace("net")).unwrap();
+    let mut bundle = with_users(&["wait"]);
+    join(&mut bundle, "network", &neighbour.namespace("net"));
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    assert_eq!(fs::read_link(format!("/proc/{}/ns/net", state["pid"])).unwrap(), theirs);
+}
+
+#[test]
 fn a_kill_ends_every_process_where_they_do_not_end_with_the_first() {
     if !can_run() {
         return;

@@ -236,10 +236,10 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground, mine: OwnedFd) -> Result<
         }
     };
     let group = groups.open();
-    let users = ground.joins.iter().find(|(kind, _)| *kind == Kind::User).map(|(_, namespace)| namespace);
-    let cloned = match users {
-        None => clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller),
-        Some(users) => clone_among(users.as_fd(), group.as_ref().map(AsFd::as_fd), namespaces),
+    let others = ground.joins.iter().any(|(kind, _)| !matches!(kind, Kind::Pid | Kind::Mount));
+    let cloned = match plan.namespaces.is_own(Kind::User) && others {
+        false => clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller),
+        true => clone_among(&ground.joins, group.as_ref().map(AsFd::as_fd), namespaces),
     }
     .map_err(failed("clone3 into new namespaces"));
     // Before anything that can fail: the new process must not go on as the runtime, least of all clean up after it.
@@ -257,12 +257,20 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground, mine: OwnedFd) -> Result<
     }
 }
 
-/// Makes the process in a user namespace that exists, whose new namespaces are then of that one: only so may it mount what shows them. A helper
-/// joins it, since there is no way back, and makes the process a child of this one; they share the table of descriptors for its pidfd.
-fn clone_among(users: BorrowedFd<'_>, group: Option<BorrowedFd<'_>>, namespaces: u64) -> std::io::Result<Cloned> {
+/// Makes the process among others, with users of its own: in the namespaces to join that need the runtime's rights, and in the user
+/// namespace to join, if there is one, so that its new namespaces are of that one: only so may it mount what shows them. A helper joins,
+/// since there is no way back, and makes the process a child of this one; they share the table of descriptors for its pidfd.
+fn clone_among(joins: &[(Kind, OwnedFd)], group: Option<BorrowedFd<'_>>, namespaces: u64) -> std::io::Result<Cloned> {
     let (pid, pidfd) = (SharedNumber::new()?, SharedNumber::new()?);
     let Some(helper) = clone::clone_with_descriptors()? else {
-        let joined = rustix::thread::move_into_link_name_space(users, type_of(Kind::User));
+        let join =
+            |kind: &Kind, file: &OwnedFd| rustix::thread::move_into_link_name_space(file.as_fd(), type_of(*kind));
+        for (kind, file) in joins.iter().filter(|(kind, _)| !matches!(kind, Kind::Pid | Kind::Mount | Kind::User)) {
+            // What only its own users may join the new process joins itself, or tells why not.
+            let _ = join(kind, file);
+        }
+        let users = joins.iter().find(|(kind, _)| *kind == Kind::User);
+        let joined = users.map_or(Ok(()), |(kind, file)| join(kind, file));
         match joined.map_err(Into::into).and_then(|()| clone::clone(group, namespaces, Parent::Grandparent)) {
             Ok(Cloned::Child) => return Ok(Cloned::Child),
             Ok(Cloned::Parent(child)) => {

@@ -200,7 +200,7 @@ impl NewProcess<'_> {
     fn join_namespaces(&mut self) -> io::Result<()> {
         for (kind, namespace) in self.ground.joins.drain(..) {
             // The process was made in those.
-            if matches!(kind, Kind::Pid | Kind::User) {
+            if matches!(kind, Kind::Pid | Kind::User) || is_in(kind, &namespace) {
                 continue;
             }
             rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(kind))
@@ -317,6 +317,13 @@ fn wait_for_start(connection: OwnedFd, start: &OwnedFd) -> Result<OwnedFd, Failu
             Err(error) => return Err(told(error.into())),
         }
     }
+}
+
+/// Whether this process is in a namespace already. By the host's /proc, which is in sight until the root is entered.
+fn is_in(kind: Kind, namespace: &OwnedFd) -> bool {
+    let own = rustix::fs::stat(format!("/proc/self/ns/{}", kind.file()));
+    let number = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    own.is_ok_and(|own| rustix::fs::fstat(namespace).is_ok_and(|that| number(own) == number(that)))
 }
 
 /// What the root file system is attached to must be nobody's peer: pivot_root(2) wants that, and nothing of it shall be seen on the host.
