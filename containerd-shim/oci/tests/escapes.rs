@@ -51,6 +51,39 @@ fn cve_2024_21626_no_descriptor_of_the_host_is_a_working_directory() {
     }
 }
 
+/// The runtime with these words, called by a shell that leaves folders of the host open as the descriptors 6 and 7.
+fn with_folders_open(bundle: &Bundle, words: &str) -> (bool, String) {
+    bundle.hull(&["list"]);
+    let script = format!("exec 6</etc 7</; exec {} --root state {words}", binary());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(&bundle.folder).stdin(Stdio::null());
+    let output = shell.output().unwrap();
+    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn cve_2024_21626_a_folder_of_the_host_that_is_open_is_no_working_directory_either() {
+    if !can_run() {
+        return;
+    }
+    // They are handed through on purpose here, so that only the look at where the process has come to is left.
+    let mut bundle = Bundle::new(&["look", "shadow"]);
+    for folder in ["/proc/self/fd/6", "/proc/self/fd/7", "/proc/self/fd/7/etc", "/proc/1/fd/6"] {
+        bundle.config["process"]["cwd"] = json!(folder);
+        let (ran, said) = with_folders_open(&bundle, &format!("run --preserve-fds 5 {}", bundle.id));
+        assert!(!ran && said.contains("process.cwd"), "{folder}: {said}");
+        assert!(bundle.leaves_nothing());
+    }
+    bundle.config["process"]["cwd"] = json!("/");
+    bundle.config["process"]["args"] = json!(["/probe", "wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    for folder in ["/proc/self/fd/6", "/proc/self/fd/7/etc"] {
+        let words = format!("exec --preserve-fds 5 --cwd {folder} {} /probe look shadow", bundle.id);
+        let (ran, said) = with_folders_open(&bundle, &words);
+        assert!(!ran && said.contains("process.cwd"), "{folder}: {said}");
+    }
+}
+
 #[test]
 fn cve_2021_30465_a_link_in_the_image_leads_no_mount_out() {
     if !can_run() {
