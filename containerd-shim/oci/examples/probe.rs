@@ -76,13 +76,23 @@ fn catch() {
             }
             let Ok(file) = fs::File::open(&exe) else { continue };
             let held = format!("/proc/self/fd/{}", file.as_raw_fd());
-            while entry.path().exists() {
-                std::thread::sleep(Duration::from_millis(1));
+            println!("holds");
+            // No file can be written to that is executed: another process of the runtime may still be on its way.
+            for _ in 0..1000 {
+                std::thread::sleep(Duration::from_millis(2));
+                match fs::OpenOptions::new().write(true).open(&held) {
+                    Ok(_) => {
+                        println!("caught {}: it can be written to", target.display());
+                        return;
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                    Err(error) => {
+                        println!("caught {}: {error}", target.display());
+                        return;
+                    }
+                }
             }
-            match fs::OpenOptions::new().write(true).open(&held) {
-                Ok(_) => println!("caught {}: it can be written to", target.display()),
-                Err(error) => println!("caught {}: {error}", target.display()),
-            }
+            println!("caught {}: it is always busy", target.display());
             return;
         }
     }

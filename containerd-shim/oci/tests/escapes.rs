@@ -27,14 +27,18 @@ fn cve_2019_5736_the_runtimes_file_cannot_be_written_to_from_inside() {
     // The most that a container without its own users can have.
     let all: Vec<String> = hull_oci_core::oci::capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect();
     bundle.config["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all});
-    let mut first = bundle.command(&["run", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(first.stdout.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "waits");
-    while first.try_wait().unwrap().is_none() {
+    // Detached: while a process of the runtime is there, the kernel lets nobody write to its file anyway.
+    let mut first = bundle.command(&["run", "-d", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert!(first.wait().unwrap().success());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    assert_eq!(told.recv().unwrap(), "waits");
+    while told.try_recv().is_err() {
         // What it executes is the runtime itself, as the kernel sees it from there.
         bundle.hull(&["exec", &bundle.id, "/proc/self/exe", "--version"]);
     }
-    let caught = said.next().unwrap().unwrap();
+    let caught = told.recv().unwrap();
     assert!(!caught.contains("can be written to"), "{caught}");
     assert!(fs::read(binary()).unwrap() == before);
 }
@@ -116,6 +120,13 @@ fn cve_2025_31133_what_masks_a_file_is_dev_null_and_nothing_else() {
     symlink("/proc/sys/kernel/core_pattern", bundle.inside("dev/null")).unwrap();
     bundle.config["linux"]["maskedPaths"] = json!(["/proc/keys"]);
     assert!(bundle.refused().contains("/dev/null"));
+    // Where the runtime makes no devices, what masks is all that looks.
+    let own = bundle.folder.join("own-dev");
+    fs::create_dir(&own).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", own.join("null")).unwrap();
+    let mount = json!({"destination": "/dev", "type": "bind", "source": own, "options": ["bind"]});
+    bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    assert!(bundle.refused().contains("hide /proc/keys"));
 }
 
 #[test]
@@ -129,6 +140,22 @@ fn cve_2025_52565_a_terminal_is_made_by_what_makes_terminals() {
     symlink("/proc/sysrq-trigger", bundle.inside("dev/pts/ptmx")).unwrap();
     bundle.config["process"]["terminal"] = json!(true);
     assert!(bundle.refused().contains("terminal"));
+}
+
+#[test]
+fn cve_2025_52565_a_console_that_is_a_link_covers_nothing_else() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["look", "/proc/sys/kernel/core_pattern"]);
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev");
+    bundle.config["root"]["readonly"] = json!(false);
+    fs::create_dir_all(bundle.inside("dev")).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", bundle.inside("dev/console")).unwrap();
+    bundle.config["process"]["terminal"] = json!(true);
+    let output = bundle.hull(&["run", &bundle.id]);
+    let covered = text(&output.stdout).contains("is_file: false");
+    assert!(!covered, "{} {}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]
