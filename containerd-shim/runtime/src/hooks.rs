@@ -125,7 +125,8 @@ mod tests {
         let failure = run("poststop", &[hook("exit 0", None), hook("echo no >&2; exit 3", None)], &state());
         let text = failure.unwrap_err().0;
         assert!(
-            text.starts_with("hooks.poststop[1] /bin/sh: error running hook: exit status: 3") && text.ends_with(": no"),
+            text.starts_with("hooks.poststop[1] /bin/sh: error running poststop hook #1: exit status: 3")
+                && text.ends_with(": no"),
             "{text}"
         );
     }
