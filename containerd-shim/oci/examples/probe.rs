@@ -27,6 +27,7 @@ fn main() {
         ["ready"] => ready(),
         ["say", text] => println!("{text}"),
         ["env", name] => println!("{}", std::env::var(name).unwrap_or_default()),
+        ["keep", name, file] => drop(fs::write(file, std::env::var(name).unwrap_or_default())),
         ["wait"] => loop {
             std::thread::sleep(Duration::from_secs(60));
         },
@@ -75,13 +76,23 @@ fn catch() {
             }
             let Ok(file) = fs::File::open(&exe) else { continue };
             let held = format!("/proc/self/fd/{}", file.as_raw_fd());
-            while entry.path().exists() {
-                std::thread::sleep(Duration::from_millis(1));
+            println!("holds");
+            // No file can be written to that is executed: another process of the runtime may still be on its way.
+            for _ in 0..1000 {
+                std::thread::sleep(Duration::from_millis(2));
+                match fs::OpenOptions::new().write(true).open(&held) {
+                    Ok(_) => {
+                        println!("caught {}: it can be written to", target.display());
+                        return;
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                    Err(error) => {
+                        println!("caught {}: {error}", target.display());
+                        return;
+                    }
+                }
             }
-            match fs::OpenOptions::new().write(true).open(&held) {
-                Ok(_) => println!("caught {}: it can be written to", target.display()),
-                Err(error) => println!("caught {}: {error}", target.display()),
-            }
+            println!("caught {}: it is always busy", target.display());
             return;
         }
     }

@@ -141,7 +141,7 @@ enum Names {
 fn delete_one(global: &Global, folder: &Folder, force: Force) -> Result<(), Failure> {
     if folder.record().is_err() && force == Force::Yes {
         // What was half made by a runtime that was killed goes, too; what is not there is gone.
-        return folder.remove();
+        return life::discard(folder);
     }
     match life::delete(folder, force) {
         Err(failure) if failure.0.starts_with("hooks.poststop") => {

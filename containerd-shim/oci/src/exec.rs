@@ -11,7 +11,7 @@ use hull_runtime::Failure;
 use hull_runtime::cgroup::Hierarchies;
 use hull_runtime::join::{self, Request};
 use hull_runtime::state::Status;
-use hull_runtime::sys::signals;
+use hull_runtime::sys::{descriptors, signals};
 use hull_runtime::{create, exchange, facts, guard};
 use lexopt::{Arg, Parser};
 
@@ -74,6 +74,7 @@ fn options(parser: &mut Parser) -> Result<Options, Failure> {
             other => return Err(unexpected(&other)),
         }
     }
+    descriptors::close_from(options.preserve.saturating_add(3));
     Ok(options)
 }
 

@@ -15,7 +15,7 @@ use hull_runtime::life::{self, Force};
 use hull_runtime::notify::{self, Listener};
 use hull_runtime::state::Folder;
 use hull_runtime::sys::clone::Child;
-use hull_runtime::sys::signals;
+use hull_runtime::sys::{descriptors, signals};
 use hull_runtime::{clock, exchange, facts, guard, terminal};
 use lexopt::{Arg, Parser};
 use rustix::process::{WaitId, WaitIdOptions};
@@ -87,7 +87,9 @@ fn options(parser: &mut Parser) -> Result<Options, Failure> {
             other => return Err(unexpected(&other)),
         }
     }
-    options.preserve += listening();
+    options.preserve = options.preserve.saturating_add(listening());
+    // A created container would keep the caller's other files open until it is started.
+    descriptors::close_from(options.preserve.saturating_add(3));
     Ok(options)
 }
 

@@ -27,14 +27,18 @@ fn cve_2019_5736_the_runtimes_file_cannot_be_written_to_from_inside() {
     // The most that a container without its own users can have.
     let all: Vec<String> = hull_oci_core::oci::capability::NAMES.iter().map(|name| format!("CAP_{name}")).collect();
     bundle.config["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all});
-    let mut first = bundle.command(&["run", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(first.stdout.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "waits");
-    while first.try_wait().unwrap().is_none() {
+    // Detached: while a process of the runtime is there, the kernel lets nobody write to its file anyway.
+    let mut first = bundle.command(&["run", "-d", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(first.stdout.take().unwrap()).lines();
+    assert!(first.wait().unwrap().success());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    assert_eq!(told.recv().unwrap(), "waits");
+    while told.try_recv().is_err() {
         // What it executes is the runtime itself, as the kernel sees it from there.
         bundle.hull(&["exec", &bundle.id, "/proc/self/exe", "--version"]);
     }
-    let caught = said.next().unwrap().unwrap();
+    let caught = told.recv().unwrap();
     assert!(!caught.contains("can be written to"), "{caught}");
     assert!(fs::read(binary()).unwrap() == before);
 }
@@ -48,6 +52,39 @@ fn cve_2024_21626_no_descriptor_of_the_host_is_a_working_directory() {
         let mut bundle = Bundle::new(&["look", "."]);
         bundle.config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
         assert!(bundle.refused().contains("process.cwd"), "descriptor {number}");
+    }
+}
+
+/// The runtime with these words, called by a shell that leaves folders of the host open as the descriptors 6 and 7.
+fn with_folders_open(bundle: &Bundle, words: &str) -> (bool, String) {
+    bundle.hull(&["list"]);
+    let script = format!("exec 6</etc 7</; exec {} --root state {words}", binary());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(&bundle.folder).stdin(Stdio::null());
+    let output = shell.output().unwrap();
+    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn cve_2024_21626_a_folder_of_the_host_that_is_open_is_no_working_directory_either() {
+    if !can_run() {
+        return;
+    }
+    // They are handed through on purpose here, so that only the look at where the process has come to is left.
+    let mut bundle = Bundle::new(&["look", "shadow"]);
+    for folder in ["/proc/self/fd/6", "/proc/self/fd/7", "/proc/self/fd/7/etc", "/proc/1/fd/6"] {
+        bundle.config["process"]["cwd"] = json!(folder);
+        let (ran, said) = with_folders_open(&bundle, &format!("run --preserve-fds 5 {}", bundle.id));
+        assert!(!ran && said.contains("process.cwd"), "{folder}: {said}");
+        assert!(bundle.leaves_nothing());
+    }
+    bundle.config["process"]["cwd"] = json!("/");
+    bundle.config["process"]["args"] = json!(["/probe", "wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    for folder in ["/proc/self/fd/6", "/proc/self/fd/7/etc"] {
+        let words = format!("exec --preserve-fds 5 --cwd {folder} {} /probe look shadow", bundle.id);
+        let (ran, said) = with_folders_open(&bundle, &words);
+        assert!(!ran && said.contains("process.cwd"), "{folder}: {said}");
     }
 }
 
@@ -83,6 +120,13 @@ fn cve_2025_31133_what_masks_a_file_is_dev_null_and_nothing_else() {
     symlink("/proc/sys/kernel/core_pattern", bundle.inside("dev/null")).unwrap();
     bundle.config["linux"]["maskedPaths"] = json!(["/proc/keys"]);
     assert!(bundle.refused().contains("/dev/null"));
+    // Where the runtime makes no devices, what masks is all that looks.
+    let own = bundle.folder.join("own-dev");
+    fs::create_dir(&own).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", own.join("null")).unwrap();
+    let mount = json!({"destination": "/dev", "type": "bind", "source": own, "options": ["bind"]});
+    bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    assert!(bundle.refused().contains("hide /proc/keys"));
 }
 
 #[test]
@@ -96,6 +140,22 @@ fn cve_2025_52565_a_terminal_is_made_by_what_makes_terminals() {
     symlink("/proc/sysrq-trigger", bundle.inside("dev/pts/ptmx")).unwrap();
     bundle.config["process"]["terminal"] = json!(true);
     assert!(bundle.refused().contains("terminal"));
+}
+
+#[test]
+fn cve_2025_52565_a_console_that_is_a_link_covers_nothing_else() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["look", "/proc/sys/kernel/core_pattern"]);
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev");
+    bundle.config["root"]["readonly"] = json!(false);
+    fs::create_dir_all(bundle.inside("dev")).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", bundle.inside("dev/console")).unwrap();
+    bundle.config["process"]["terminal"] = json!(true);
+    let output = bundle.hull(&["run", &bundle.id]);
+    let covered = text(&output.stdout).contains("is_file: false");
+    assert!(!covered, "{} {}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]
@@ -183,4 +243,34 @@ fn what_is_hidden_and_read_only_stays_so() {
     let written = Bundle::new(&["write", "/proc/sys/kernel/core_pattern", "|/x"]).run();
     assert_eq!(written, "error: Read-only file system (os error 30)\n");
     assert_eq!(Bundle::new(&["write", "/new", "x"]).run(), "error: Read-only file system (os error 30)\n");
+}
+
+#[test]
+fn a_container_that_waits_holds_nothing_of_the_host_open() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["true"]);
+    // The shell leaves 7 and 8 open for whatever it executes, as callers do that forget.
+    let create = format!("exec 7</etc 8>/dev/full; exec {} --root state create {}", binary(), bundle.id);
+    bundle.hull(&["list"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &create]).current_dir(&bundle.folder);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(shell.status().unwrap().success());
+    let state: serde_json::Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    let open = fs::read_dir(format!("/proc/{}/fd", state["pid"])).unwrap().flatten();
+    let open: Vec<String> = open.map(|fd| fs::read_link(fd.path()).unwrap().to_string_lossy().into_owned()).collect();
+    let allowed = |target: &String| ["/dev/null", "socket:", "pipe:"].iter().any(|start| target.starts_with(start));
+    assert!(open.iter().all(allowed), "{open:?}");
+}
+
+#[test]
+fn no_number_of_descriptors_to_keep_is_too_large() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(&["say", "here"]);
+    let output = bundle.hull(&["run", "--preserve-fds", "4294967295", &bundle.id]);
+    assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
 }

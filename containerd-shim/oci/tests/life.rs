@@ -114,7 +114,8 @@ fn hooks_are_executed_at_all_six_points_in_order() {
     let mut bundle = Bundle::new(&["true"]);
     let log = bundle.folder.join("log");
     let shell = |name: &str| {
-        let script = format!("read state; echo {name} >> {}", log.display());
+        let script =
+            format!("read state; s=${{state#*\\\"status\\\":\\\"}}; echo {name} ${{s%%\\\"*}} >> {}", log.display());
         json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
     };
     bundle.config["root"]["readonly"] = json!(false);
@@ -128,7 +129,10 @@ fn hooks_are_executed_at_all_six_points_in_order() {
     });
     bundle.run();
     assert_eq!(fs::read_to_string(bundle.inside("started")).unwrap(), "yes");
-    assert_eq!(fs::read_to_string(log).unwrap(), "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n");
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        "prestart created\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n"
+    );
 }
 
 #[test]
@@ -224,6 +228,319 @@ fn a_device_that_the_host_lacks_is_made_for_users_of_the_container() {
     let mut bundle = with_users(&["owner", "/dev/disk-of-hull"]);
     bundle.config["linux"]["devices"] = json!([{"path": "/dev/disk-of-hull", "type": "b", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o640}]);
     assert_eq!(bundle.run().trim(), "10:11 60640");
+}
+
+#[test]
+fn who_listens_to_a_filter_gets_it_with_the_ids_that_the_host_knows() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    let socket = bundle.folder.join("listener");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let receiver = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut told = vec![0; 4096];
+        let length = connection.read(&mut told).unwrap();
+        serde_json::from_slice::<Value>(&told[..length]).unwrap()
+    });
+    bundle.config["linux"]["seccomp"] =
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket, "listenerMetadata": "for us"});
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let told = receiver.join().unwrap();
+    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    assert_eq!((&told["pid"], &told["state"]["pid"]), (&state["pid"], &state["pid"]), "{told}");
+    assert_eq!((&told["fds"], &told["metadata"]), (&json!(["seccompFd"]), &json!("for us")), "{told}");
+}
+
+/// Keeps only these kinds of namespaces.
+fn only(bundle: &mut Bundle, kinds: &[&str]) {
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| kinds.contains(&namespace["type"].as_str().unwrap()));
+    bundle.config["hostname"] = json!("");
+}
+
+/// Mounts of this machine below a bundle's root file system.
+fn mounts_in(bundle: &Bundle) -> usize {
+    let root = bundle.inside("").to_str().unwrap().trim_end_matches('/').to_owned();
+    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(&root)).count()
+}
+
+#[test]
+fn mounts_without_a_namespace_of_their_own_go_with_the_container() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["write", "/proc/sys/kernel/core_pattern", "x"]);
+    only(&mut bundle, &[]);
+    assert_eq!(bundle.run(), "error: Read-only file system (os error 30)\n");
+    assert_eq!(mounts_in(&bundle), 0);
+    bundle.config["process"]["args"] = json!(["/probe", "wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    assert!(mounts_in(&bundle) > 5);
+    assert_eq!(
+        text(&bundle.hull(&["exec", &bundle.id, "/probe", "look", "/probe"]).stdout).trim(),
+        "FileType { is_file: true, is_dir: false, is_symlink: false, .. }"
+    );
+    assert!(bundle.leave(&["delete", "-f", &bundle.id]));
+    assert_eq!(mounts_in(&bundle), 0);
+    bundle.config["process"]["args"] = json!(["/nothing"]);
+    assert!(bundle.refused().contains("/nothing"));
+    assert_eq!(mounts_in(&bundle), 0);
+}
+
+#[test]
+fn a_root_whose_mounts_are_shared_is_entered_too() {
+    if !can_run() {
+        return;
+    }
+    for propagation in ["shared", "rshared", "slave", "private", "unbindable"] {
+        let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
+        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
+        let mounts = bundle.run();
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
+        assert_eq!(root.contains(" shared:"), propagation.ends_with("shared"), "{propagation}: {root}");
+    }
+}
+
+#[test]
+fn memory_comes_from_the_nodes_that_are_named() {
+    if !can_run() {
+        return;
+    }
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        eprintln!("skipped: this machine's kernel knows no nodes");
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/proc/self/numa_maps"]);
+    bundle.config["linux"]["memoryPolicy"] =
+        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let maps = bundle.run();
+    assert!(maps.lines().next().unwrap().contains(" bind=static:0"), "{maps}");
+    bundle.config["linux"]["memoryPolicy"] =
+        json!({"mode": "MPOL_DEFAULT", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    assert!(bundle.refused().contains("linux.memoryPolicy"));
+}
+
+#[test]
+fn a_hook_in_the_container_has_the_variables_of_its_program() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/said"]);
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.config["process"]["env"].as_array_mut().unwrap().push(json!("ONE=two"));
+    let hook = json!({"path": "/probe", "args": ["probe", "keep", "ONE", "/said"]});
+    bundle.config["hooks"] = json!({"startContainer": [hook]});
+    assert_eq!(bundle.run(), "two");
+    bundle.config["hooks"]["startContainer"][0]["env"] = json!(["OTHER=x"]);
+    assert_eq!(bundle.run(), "");
+}
+
+#[test]
+fn clocks_are_the_containers_own_whoever_its_users_are() {
+    if !can_run() {
+        return;
+    }
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        eprintln!("skipped: this machine's kernel has no time namespaces");
+        return;
+    }
+    for mut bundle in
+        [Bundle::new(&["cat", "/proc/self/timens_offsets"]), with_users(&["cat", "/proc/self/timens_offsets"])]
+    {
+        bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+        bundle.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 2718}});
+        assert!(bundle.run().contains("7881"));
+    }
+}
+
+#[test]
+fn users_of_another_container_are_joined_with_new_process_ids() {
+    if !can_run() {
+        return;
+    }
+    let first = with_users(&["wait"]);
+    assert!(first.leave(&["run", "-d", &first.id]));
+    let state: Value = serde_json::from_slice(&first.hull(&["state", &first.id]).stdout).unwrap();
+    let mut second = with_users(&["cat", "/proc/self/uid_map"]);
+    for map in ["uidMappings", "gidMappings"] {
+        second.config["linux"][map] = json!([]);
+    }
+    join(&mut second, "user", &format!("/proc/{}/ns/user", state["pid"]));
+    let map = second.run();
+    assert_eq!(map.split_ascii_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"], "{map}");
+    assert!(second.leaves_nothing());
+    join(&mut second, "user", "/proc/self/ns/net");
+    assert!(second.refused().contains("Invalid argument"));
+}
+
+#[test]
+fn a_namespace_of_the_hosts_is_joined_by_a_container_with_other_users() {
+    if !can_run() {
+        return;
+    }
+    // Made by root of the host, whose it stays.
+    let neighbour = Neighbour::new("--net");
+    let theirs = fs::read_link(neighbour.namespace("net")).unwrap();
+    let mut bundle = with_users(&["wait"]);
+    join(&mut bundle, "network", &neighbour.namespace("net"));
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    assert_eq!(fs::read_link(format!("/proc/{}/ns/net", state["pid"])).unwrap(), theirs);
+}
+
+#[test]
+fn a_kill_ends_every_process_where_they_do_not_end_with_the_first() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    assert!(bundle.leave(&["exec", "-d", &bundle.id, "/probe", "wait"]));
+    let processes = || text(&bundle.hull(&["ps", "--format", "json", &bundle.id]).stdout);
+    assert_eq!(processes().matches(',').count(), 1, "{}", processes());
+    assert!(bundle.leave(&["kill", &bundle.id, "KILL"]));
+    soon(|| processes().trim() == "[]");
+}
+
+/// Waits until something is so.
+fn soon(so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !so() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "it does not come to be");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_a_killed_runtime_has_half_made_is_removed_by_force() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    let reached = bundle.folder.join("reached");
+    // Its creation takes long enough to be killed in the middle of.
+    let script = format!("touch {}; sleep 30", reached.display());
+    bundle.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    let mut command = bundle.command(&["create", &bundle.id]);
+    let mut runtime = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    soon(|| reached.exists());
+    runtime.kill().unwrap();
+    runtime.wait().unwrap();
+    assert!(group(&format!("/{}", bundle.id)).exists());
+    assert!(bundle.leave(&["delete", "--force", &bundle.id]));
+    assert!(bundle.leaves_nothing());
+}
+
+#[test]
+fn a_network_device_moves_into_the_container_with_its_name_and_address() {
+    if !can_run() {
+        return;
+    }
+    let ip = |words: &[&str]| std::process::Command::new("ip").args(words).stderr(Stdio::null()).status();
+    let ip = |words: &[&str]| ip(words).is_ok_and(|status| status.success());
+    let name = format!("hull{}", std::process::id() % 100_000);
+    if !["dummy", "ifb"].iter().any(|kind| ip(&["link", "add", &name, "type", kind])) {
+        eprintln!("skipped: this machine has no ip(8), or its kernel no devices to make");
+        return;
+    }
+    assert!(ip(&["address", "add", "10.99.0.7/24", "dev", &name]));
+    let mut bundle = Bundle::new(&["cat", "/proc/net/fib_trie"]);
+    bundle.config["linux"]["netDevices"] = json!({&name: {"name": "own0"}});
+    let tries = bundle.hull(&["run", &bundle.id]);
+    let gone = !ip(&["link", "show", &name]);
+    assert!(text(&tries.stdout).contains("10.99.0.7"), "{} {}", text(&tries.stdout), text(&tries.stderr));
+    assert!(gone);
+    assert!(bundle.refused().contains("linux.netDevices"), "it is not there any more");
+}
+
+/// A process in namespaces of its own, until it is dropped.
+struct Neighbour(std::process::Child);
+
+impl Neighbour {
+    /// Made by unshare(1) with this option.
+    fn new(option: &str) -> Neighbour {
+        let child = std::process::Command::new("unshare").args([option, "--fork", "sleep", "60"]).spawn().unwrap();
+        let neighbour = Neighbour(child);
+        while neighbour.inner().is_none() {}
+        neighbour
+    }
+
+    /// The process in the namespaces, once it is there.
+    fn inner(&self) -> Option<i32> {
+        let pid = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let child = children.split_ascii_whitespace().next()?.parse().ok()?;
+        let program = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        (program.trim() == "sleep").then_some(child)
+    }
+
+    fn namespace(&self, file: &str) -> String {
+        format!("/proc/{}/ns/{file}", self.inner().unwrap())
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        if let Some(pid) = self.inner() {
+            let _ = hull_runtime::sys::process::kill(pid, 9);
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Has the container join a namespace, or makes it a new one.
+fn join(bundle: &mut Bundle, kind: &str, path: &str) {
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != kind);
+    namespaces.push(json!({"type": kind, "path": path}));
+}
+
+#[test]
+fn process_ids_are_joined_by_path_and_left_again() {
+    if !can_run() {
+        return;
+    }
+    let neighbour = Neighbour::new("--pid");
+    let mut bundle = Bundle::new(&["cat", "/proc/1/comm"]);
+    join(&mut bundle, "pid", &neighbour.namespace("pid"));
+    assert_eq!(bundle.run(), "sleep\n");
+    assert!(bundle.leaves_nothing());
+}
+
+#[test]
+fn a_failure_beside_a_joined_namespace_ends_nobody_else() {
+    if !can_run() {
+        return;
+    }
+    let neighbour = Neighbour::new("--pid");
+    let mut bundle = Bundle::new(&["true"]);
+    join(&mut bundle, "pid", &neighbour.namespace("pid"));
+    bundle.config["hostname"] = json!("");
+    bundle.config["mounts"].as_array_mut().unwrap().push(json!({"destination": "/x", "type": "nosuchtype"}));
+    let mut command = bundle.command(&["run", &bundle.id]);
+    // Kept apart from the test: the mistake was to signal a whole process group.
+    command.process_group(0).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{:?} {}", output.status, text(&output.stderr));
+    assert!(neighbour.inner().is_some());
+    assert!(bundle.leaves_nothing());
+}
+
+#[test]
+fn a_file_of_another_kind_is_no_namespace_to_join() {
+    if !can_run() {
+        return;
+    }
+    for (kind, file) in [("ipc", "mnt"), ("network", "ipc"), ("pid", "uts"), ("uts", "net"), ("cgroup", "ipc")] {
+        let mut bundle = Bundle::new(&["true"]);
+        bundle.config["hostname"] = json!("");
+        join(&mut bundle, kind, &format!("/proc/self/ns/{file}"));
+        assert!(bundle.refused().contains("Invalid argument"), "{kind} by {file}");
+    }
 }
 
 /// Where a version 1 group, or that of version 2, is on this machine: one controller's is enough to look at.

@@ -13,26 +13,33 @@
 //! When a step fails nothing is left: no process, no control group, no folder.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::config::{IdMapping, Spec};
 use hull_oci_core::oci::mounts::{Depth, Source};
 use hull_oci_core::oci::namespaces::Kind;
 use hull_oci_core::oci::plan::{Owner, Plan, Step};
+use hull_oci_core::oci::process::Identity;
+use hull_oci_core::oci::seccomp::Need;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
+use rustix::thread::LinkNameSpaceType;
 
+use crate::among;
 use crate::cgroup::{Freezing, Groups, Hierarchies};
 use crate::devices;
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::hooks;
 use crate::inside::{self, Console, Ground};
+use crate::net_devices;
 use crate::state::{self, Folder, Record, Status};
 use crate::sys::clone::{self, Child, Cloned, Parent};
 use crate::sys::mount::{self as sys_mount, Reach};
-use crate::sys::process;
+use crate::sys::seccomp::{self, SharedNumber};
+use crate::sys::{descriptors, process};
 
 /// What is asked for.
 pub struct Request<'a> {
@@ -125,8 +132,12 @@ pub fn create(request: Request<'_>) -> Result<(Child, Record), Failure> {
         annotations: request.spec.annotations.clone(),
         ..Record::default()
     };
+    let (before, path) = (among::mount_of(&rootfs), rootfs.clone());
     let made = (request.prepare)().and_then(|()| make(request, &mut groups, &mut record, rootfs));
     if made.is_err() {
+        if !plan.namespaces.is_own(Kind::Mount) && among::mount_of(&path) != before {
+            among::detach(&path);
+        }
         let _ = groups.made().remove();
         let _ = folder.remove();
     }
@@ -177,7 +188,7 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         keyring: (request.keyring == Keyring::New).then(|| format!("_ses.{}", request.folder.id)),
         state: record.state(Status::Creating),
     };
-    let child = spawn(plan, groups, ground)?;
+    let (child, mine) = spawn(plan, groups, ground, mine)?;
     match accompany(&child, &request, record, &mine) {
         Ok(()) => Ok(child),
         Err(failure) => {
@@ -206,11 +217,11 @@ fn explain(failure: Failure, groups: &Groups) -> Failure {
     }
 }
 
-/// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment.
-fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure> {
-    let late = if plan.namespaces.is_joined(Kind::User) { inside::late_namespaces(plan) } else { 0 };
+/// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment. `mine` is the runtime's end
+/// of the connection: the new process does not keep it, and so learns when the runtime has ended.
+fn spawn(plan: &Plan, groups: &Groups, ground: Ground, mine: OwnedFd) -> Result<(Child, OwnedFd), Failure> {
     let not_by_clone = Kind::Cgroup.flag() | Kind::Time.flag();
-    let namespaces = plan.namespaces.new & !not_by_clone & !late;
+    let namespaces = plan.namespaces.new & !not_by_clone;
     let joined = ground.joins.iter().find(|(kind, _)| *kind == Kind::Pid).map(|(_, namespace)| namespace.try_clone());
     let own = match joined {
         None => None,
@@ -219,22 +230,77 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground) -> Result<Child, Failure>
             let own = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
                 .map_err(failed("open /proc/self/ns/pid"))?;
             let namespace = namespace.map_err(failed("copy a descriptor"))?;
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(Kind::Pid))
                 .map_err(failed("linux.namespaces: join pid"))?;
             Some(own)
         }
     };
     let group = groups.open();
-    let cloned = clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller)
-        .map_err(failed("clone3 into new namespaces"));
+    let others = ground.joins.iter().any(|(kind, _)| !matches!(kind, Kind::Pid | Kind::Mount));
+    let cloned = match plan.namespaces.is_own(Kind::User) && others {
+        false => clone::clone(group.as_ref().map(AsFd::as_fd), namespaces, Parent::Caller),
+        true => clone_among(&ground.joins, group.as_ref().map(AsFd::as_fd), namespaces),
+    }
+    .map_err(failed("clone3 into new namespaces"));
+    // Before anything that can fail: the new process must not go on as the runtime, least of all clean up after it.
+    if let Ok(Cloned::Child) = cloned {
+        drop(mine);
+        inside::run(plan, ground)
+    }
     if let Some(own) = own {
-        rustix::thread::move_into_link_name_space(own.as_fd(), None)
+        rustix::thread::move_into_link_name_space(own.as_fd(), type_of(Kind::Pid))
             .map_err(failed("leave the joined pid namespace"))?;
     }
     match cloned? {
-        Cloned::Child => inside::run(plan, ground),
-        Cloned::Parent(child) => Ok(child),
+        Cloned::Child => clone::leave(1),
+        Cloned::Parent(child) => Ok((child, mine)),
     }
+}
+
+/// Makes the process among others, with users of its own: in the namespaces to join that need the runtime's rights, and in the user
+/// namespace to join, if there is one, so that its new namespaces are of that one: only so may it mount what shows them. A helper joins,
+/// since there is no way back, and makes the process a child of this one; they share the table of descriptors for its pidfd.
+fn clone_among(joins: &[(Kind, OwnedFd)], group: Option<BorrowedFd<'_>>, namespaces: u64) -> std::io::Result<Cloned> {
+    let (pid, pidfd) = (SharedNumber::new()?, SharedNumber::new()?);
+    let Some(helper) = clone::clone_with_descriptors()? else {
+        let join =
+            |kind: &Kind, file: &OwnedFd| rustix::thread::move_into_link_name_space(file.as_fd(), type_of(*kind));
+        for (kind, file) in joins.iter().filter(|(kind, _)| !matches!(kind, Kind::Pid | Kind::Mount | Kind::User)) {
+            // What only its own users may join the new process joins itself, or tells why not.
+            let _ = join(kind, file);
+        }
+        let users = joins.iter().find(|(kind, _)| *kind == Kind::User);
+        let joined = users.map_or(Ok(()), |(kind, file)| join(kind, file));
+        match joined.map_err(Into::into).and_then(|()| clone::clone(group, namespaces, Parent::Grandparent)) {
+            Ok(Cloned::Child) => return Ok(Cloned::Child),
+            Ok(Cloned::Parent(child)) => {
+                pid.set(child.pid.as_raw_nonzero().get());
+                pidfd.set(child.pidfd.into_raw_fd());
+            }
+            Err(error) => pid.set(-error.raw_os_error().unwrap_or(libc::EPERM)),
+        }
+        clone::leave(0)
+    };
+    seccomp::reap(helper);
+    match Pid::from_raw(pid.get().max(0)) {
+        // The helper that owned it is gone.
+        Some(pid) => Ok(Cloned::Parent(Child { pid, pidfd: descriptors::take(pidfd.get())? })),
+        None => Err(std::io::Error::from_raw_os_error(-pid.get())),
+    }
+}
+
+/// The kind as setns(2) wants it: a file that is of another one is then refused, and not joined in its place.
+pub(crate) fn type_of(kind: Kind) -> Option<LinkNameSpaceType> {
+    Some(match kind {
+        Kind::User => LinkNameSpaceType::User,
+        Kind::Pid => LinkNameSpaceType::ProcessID,
+        Kind::Mount => LinkNameSpaceType::Mount,
+        Kind::Network => LinkNameSpaceType::Network,
+        Kind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
+        Kind::Ipc => LinkNameSpaceType::InterProcessCommunication,
+        Kind::Cgroup => LinkNameSpaceType::ControlGroup,
+        Kind::Time => LinkNameSpaceType::Time,
+    })
 }
 
 fn joins(plan: &Plan) -> Result<Vec<(Kind, OwnedFd)>, Failure> {
@@ -344,15 +410,19 @@ pub fn connect(path: &str) -> Result<OwnedFd, Failure> {
 
 /// Connected before the process exists, which could not find it any more.
 fn listener(plan: &Plan) -> Result<Option<OwnedFd>, Failure> {
-    let filter = plan.identity.as_ref().and_then(|identity| identity.filter.as_ref());
-    let listener = filter.and_then(|filter| filter.listener.as_ref());
-    listener
-        .map(|listener| {
-            connect(&listener.path).map_err(|failure| {
-                Failure(format!("linux.seccomp.listenerPath: failed to connect with seccomp agent: {failure}"))
-            })
-        })
-        .transpose()
+    plan.identity.as_ref().map_or(Ok(None), listener_of)
+}
+
+/// Connects to who is told of the calls that an identity's filter tells of.
+pub(crate) fn listener_of(identity: &Identity) -> Result<Option<OwnedFd>, Failure> {
+    let Some(listener) = identity.filter.as_ref().and_then(|filter| filter.listener.as_ref()) else { return Ok(None) };
+    match connect(&listener.path) {
+        Err(_) if listener.need == Need::IfThere => Ok(None),
+        Err(failure) => {
+            Err(Failure(format!("linux.seccomp.listenerPath: failed to connect with seccomp agent: {failure}")))
+        }
+        connected => connected.map(Some),
+    }
 }
 
 /// What the parent does for the child, until it waits for `start` or has executed its program.
@@ -361,6 +431,8 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
     record.pid = pid;
     record.started = state::alive(pid).unwrap_or(0);
     write_maps(pid, &plan.uid_map, &plan.gid_map)?;
+    let joined = plan.namespaces.join.iter().find(|join| join.kind == Kind::Network).map(|join| join.path.clone());
+    net_devices::give(&plan.net_devices, &joined.unwrap_or_else(|| format!("/proc/{pid}/ns/net")))?;
     if let Some(identity) = &plan.identity {
         if let Some(score) = identity.oom_score_adj {
             set_oom_score(pid, score)?;
@@ -378,7 +450,8 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
         match exchange::receive(connection.as_fd()).map_err(failed("wait for the new process"))? {
             Message::Hooks => {
                 let state = record.state(Status::Creating);
-                hooks::run("prestart", &plan.hooks.prestart, &state)?;
+                // The old point of the two, whose programs expect the state that they were always told.
+                hooks::run("prestart", &plan.hooks.prestart, &record.state(Status::Created))?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
                 go()?;
             }

@@ -12,25 +12,33 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::failure::Failure;
 use crate::state::State;
 
-/// Executes hooks one after the other, until one fails.
+/// Executes hooks one after the other, until one fails. One without variables of its own has the runtime's.
 ///
 /// # Errors
 /// Says which failed, and how.
 pub fn run(point: &str, hooks: &[Hook], state: &State) -> Result<(), Failure> {
+    run_with(point, hooks, state, None)
+}
+
+/// As [`run`], with the variables that a hook has which has none of its own.
+///
+/// # Errors
+/// Says which failed, and how.
+pub fn run_with(point: &str, hooks: &[Hook], state: &State, inherited: Option<&[String]>) -> Result<(), Failure> {
     hooks.iter().enumerate().try_for_each(|(index, hook)| {
-        run_one(hook, state)
-            .map_err(|cause| Failure(format!("hooks.{point}[{index}] {}: error running hook: {cause}", hook.path)))
+        run_one(hook, state, inherited).map_err(|cause| {
+            Failure(format!("hooks.{point}[{index}] {}: error running {point} hook #{index}: {cause}", hook.path))
+        })
     })
 }
 
-fn run_one(hook: &Hook, state: &State) -> Result<(), String> {
+fn run_one(hook: &Hook, state: &State, inherited: Option<&[String]>) -> Result<(), String> {
     let mut command = Command::new(&hook.path);
     if let Some((name, arguments)) = hook.args.split_first() {
         command.arg0(name).args(arguments);
     }
-    // One without variables of its own has the runtime's, as with other runtimes.
-    if !hook.env.is_empty() {
-        command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    if let Some(variables) = Some(hook.env.as_slice()).filter(|own| !own.is_empty()).or(inherited) {
+        command.env_clear().envs(variables.iter().filter_map(|variable| variable.split_once('=')));
     }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("execute: {error}"))?;
@@ -117,7 +125,8 @@ mod tests {
         let failure = run("poststop", &[hook("exit 0", None), hook("echo no >&2; exit 3", None)], &state());
         let text = failure.unwrap_err().0;
         assert!(
-            text.starts_with("hooks.poststop[1] /bin/sh: error running hook: exit status: 3") && text.ends_with(": no"),
+            text.starts_with("hooks.poststop[1] /bin/sh: error running poststop hook #1: exit status: 3")
+                && text.ends_with(": no"),
             "{text}"
         );
     }

@@ -26,6 +26,15 @@ const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /// Mask of a process that asks for none.
 const UMASK: u32 = 0o022;
 
+/// Version of what is told along with a seccomp descriptor (config-linux.md, The Container Process State), as others say it, too.
+const SECCOMP_STATE: &str = "0.2.0";
+
+/// The process id of this process as the host's /proc has it, while that is in sight: not what its own namespace counts.
+pub(crate) fn seen_as() -> i32 {
+    let name = std::fs::read_link("/proc/self").unwrap_or_default();
+    name.to_str().and_then(|name| name.parse().ok()).unwrap_or_default()
+}
+
 /// A process that is where it shall be, and not yet who.
 pub(crate) struct Ready<'a> {
     /// Who it becomes.
@@ -40,6 +49,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) listener: Option<OwnedFd>,
     /// The container's state, which that is told.
     pub(crate) state: State,
+    /// The process id that the runtime knows it by, which that is told, too.
+    pub(crate) seen_as: i32,
     /// Descriptors from 3 on that stay open.
     pub(crate) preserve: u32,
     /// Its terminal.
@@ -122,6 +133,9 @@ pub(crate) fn become_program(
 }
 
 fn schedule(identity: &Identity) -> Result<(), Failure> {
+    if let Some(wanted) = &identity.memory {
+        process::set_memory_policy(wanted).map_err(failed("linux.memoryPolicy"))?;
+    }
     if let Some(wanted) = &identity.scheduling {
         process::schedule(wanted).map_err(failed("process.scheduler"))?;
     }
@@ -134,10 +148,12 @@ fn schedule(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The caller's descriptors from 3 on that were asked for stay; all others close at exec.
+/// The caller's descriptors from 3 on that were asked for stay; all others close at exec. A number beyond what there can be means all.
 fn descriptors_for(preserve: u32) -> io::Result<()> {
-    descriptors::close_on_exec_from(3 + preserve)?;
-    (3..3 + preserve).try_for_each(|number| keep(number as i32))
+    const MOST: u32 = 1 << 20;
+    let end = 3 + preserve.min(MOST);
+    descriptors::close_on_exec_from(end)?;
+    (3..end).try_for_each(|number| keep(number as i32))
 }
 
 fn keep(number: i32) -> io::Result<()> {
@@ -298,9 +314,9 @@ fn filter(filter: &Filter, ready: &Ready<'_>) -> Result<(), Failure> {
     // Handing it over takes calls that the filter may refuse: a helper without it does so, by the table of descriptors that both share.
     let (number, done) = (SharedNumber::new().map_err(told)?, SharedNumber::new().map_err(told)?);
     let state = serde_json::json!({
-        "ociVersion": hull_oci_core::oci::features::NEWEST,
+        "ociVersion": SECCOMP_STATE,
         "fds": ["seccompFd"],
-        "pid": std::process::id(),
+        "pid": ready.seen_as,
         "metadata": wanted.metadata,
         "state": ready.state,
     })

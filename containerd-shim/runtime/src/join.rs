@@ -54,10 +54,7 @@ pub fn join(mut request: Request<'_>) -> Result<Child, Failure> {
     let target = request.record.process().ok_or_else(|| Failure("cannot exec in a stopped container".to_owned()))?;
     let linux = request.spec.linux.as_ref();
     let own = linux.map_or(Ok(Namespaces::default()), |linux| namespaces::read(&linux.namespaces))?;
-    let listener = match request.identity.filter.as_ref().and_then(|filter| filter.listener.as_ref()) {
-        Some(listener) => Some(crate::create::connect(&listener.path)?),
-        None => None,
-    };
+    let listener = crate::create::listener_of(request.identity)?;
     let labels = identity::open_labels(Some(request.identity))?;
     let (mine, theirs) = exchange::pair().map_err(failed("make a pair of sockets"))?;
     let entered = enter_first(&own, &target)?;
@@ -213,6 +210,7 @@ fn become_program(
     if let Some(processors) = &request.processors.1 {
         rustix::thread::sched_setaffinity(None, processors).map_err(failed("process.execCPUAffinity.final"))?;
     }
+    let seen_as = if listener.is_some() { identity::seen_as() } else { 0 };
     let flags = Kind::ALL
         .into_iter()
         .filter(|kind| own.is_own(*kind) && *kind != Kind::Pid)
@@ -247,6 +245,7 @@ fn become_program(
         in_user_namespace: own.is_own(Kind::User),
         listener,
         state: request.record.state(Status::Running),
+        seen_as,
         preserve: request.preserve,
         terminal: terminal.as_ref().map(AsFd::as_fd),
     };

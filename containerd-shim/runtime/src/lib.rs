@@ -7,6 +7,7 @@
 //! ```
 //! Everything that touches the kernel by a raw call is in `sys`. Callers have one thread: the new process is a copy of theirs.
 
+mod among;
 pub mod cgroup;
 pub mod clock;
 pub mod create;
@@ -20,6 +21,7 @@ mod identity;
 mod inside;
 pub mod join;
 pub mod life;
+mod net_devices;
 pub mod notify;
 pub mod state;
 pub mod sys;

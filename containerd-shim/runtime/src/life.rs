@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hull_oci_core::oci::cgroup;
 use hull_oci_core::oci::config::Spec;
-use hull_oci_core::oci::namespaces;
+use hull_oci_core::oci::namespaces::{self, Namespaces};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::cgroup::Groups;
+use crate::among;
+use crate::cgroup::{Groups, Hierarchies};
 use crate::create::executed;
 use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
@@ -91,6 +94,10 @@ pub fn kill(folder: &Folder, signal: i32, whom: Whom) -> Result<(), Failure> {
     let process =
         record.process().ok_or_else(|| Failure("container not running: cannot kill a stopped container".to_owned()))?;
     signals::send(process.as_fd(), signal).map_err(failing(|| format!("send signal {signal} to {}", folder.id)))?;
+    // Without process ids of its own its other processes do not end with the first.
+    if signal == libc::SIGKILL && folder.spec().is_ok_and(|spec| !has_own_process_ids(&spec)) {
+        record.groups().signal(signal);
+    }
     // A frozen process ends when it is thawed: SIGKILL is meant at once.
     if signal == libc::SIGKILL && record.groups().freezing() == crate::cgroup::Freezing::Frozen {
         record.groups().freeze(crate::cgroup::Freezing::Thawed)?;
@@ -135,14 +142,45 @@ pub fn delete(folder: &Folder, force: Force) -> Result<(), Failure> {
         Some(spec) if has_own_process_ids(spec) => groups.leave()?,
         _ => groups.remove()?,
     }
+    if spec.as_ref().is_some_and(is_among) {
+        among::detach(Path::new(&record.rootfs));
+    }
     let hooks = spec.and_then(|spec| spec.hooks).unwrap_or_default().poststop;
     folder.remove()?;
     hooks::run("poststop", &hooks, &record.state(Status::Stopped))
 }
 
-fn has_own_process_ids(spec: &Spec) -> bool {
+/// Removes what a runtime has left that was killed while it made a container. The new process ends by itself when nobody waits for it;
+/// its control groups are removed unless there are others in them.
+///
+/// # Errors
+/// The folder cannot be removed.
+pub fn discard(folder: &Folder) -> Result<(), Failure> {
+    if let Ok(spec) = folder.spec() {
+        let path = spec.linux.and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty());
+        let path = path.map_or_else(|| Ok(format!("/{}", folder.id)), |path| cgroup::path(&path))?;
+        let groups = Groups::at(&Hierarchies::find(), &path);
+        let deadline = Instant::now() + END_PATIENCE;
+        while !groups.processes().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        groups.leave()?;
+    }
+    folder.remove()
+}
+
+fn namespaces_of(spec: &Spec) -> Namespaces {
     let linux = spec.linux.as_ref();
-    linux.is_some_and(|linux| namespaces::read(&linux.namespaces).is_ok_and(|read| read.is_new(namespaces::Kind::Pid)))
+    linux.and_then(|linux| namespaces::read(&linux.namespaces).ok()).unwrap_or_default()
+}
+
+fn has_own_process_ids(spec: &Spec) -> bool {
+    namespaces_of(spec).is_new(namespaces::Kind::Pid)
+}
+
+/// Whether its mounts are among the runtime's own.
+fn is_among(spec: &Spec) -> bool {
+    !namespaces_of(spec).is_own(namespaces::Kind::Mount)
 }
 
 /// Kills the first process and waits for its end. One that is frozen, by whomever, is thawed for it.

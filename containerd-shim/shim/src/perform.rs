@@ -213,7 +213,7 @@ fn enter(folder: &Folder, process: &[u8], terminal: Tty, console: Option<OwnedFd
 /// Removes a container and unmounts its root. One that is not there, or half, is removed as far as it is.
 pub(crate) fn delete(folder: &Folder, rootfs: &Path) -> Result<Report, Refusal> {
     let mut report = Report::default();
-    let deleted = if folder.record().is_err() { folder.remove() } else { life::delete(folder, Force::Yes) };
+    let deleted = if folder.record().is_err() { life::discard(folder) } else { life::delete(folder, Force::Yes) };
     match deleted {
         Err(failure) if failure.0.starts_with("hooks.poststop") => report.warning = failure.0,
         result => result?,

@@ -5,9 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use super::config_linux::*;
+
+/// Reads a list or map that is not there when it is `null`, as some writers have it.
+pub(super) fn or_empty<'a, D: Deserializer<'a>, T: Default + Deserialize<'a>>(reader: D) -> Result<T, D::Error> {
+    Option::deserialize(reader).map(Option::unwrap_or_default)
+}
 
 /// Everything about one container.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -28,13 +33,13 @@ pub struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domainname: Option<String>,
     /// What is mounted, in this order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
     /// What is executed around its life.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
     /// Free text for others.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// What only Linux has.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,10 +61,10 @@ pub struct Process {
     /// Who it is.
     pub user: User,
     /// Its words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Its environment, `KEY=VALUE`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// Its working directory.
     pub cwd: String,
@@ -67,7 +72,7 @@ pub struct Process {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
     /// Its resource limits.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<Rlimit>,
     /// Whether no program that it executes gets more privileges.
     pub no_new_privileges: bool,
@@ -113,7 +118,7 @@ pub struct User {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,
     /// Supplementary groups.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub additional_gids: Vec<u32>,
     /// Windows' user name: not honoured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,19 +130,19 @@ pub struct User {
 #[serde(default)]
 pub struct Capabilities {
     /// What can ever be had.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub bounding: Vec<String>,
     /// In force.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub effective: Vec<String>,
     /// Kept over exec by programs that have them, too.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub inheritable: Vec<String>,
     /// Can be in force.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub permitted: Vec<String>,
     /// Kept over exec by every program.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub ambient: Vec<String>,
 }
 
@@ -218,13 +223,13 @@ pub struct Mount {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// How.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
     /// Users of an idmapped mount.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub uid_mappings: Vec<IdMapping>,
     /// Groups of an idmapped mount.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
 }
 
@@ -233,22 +238,22 @@ pub struct Mount {
 #[serde(default, rename_all = "camelCase")]
 pub struct Hooks {
     /// Old name of the next.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub prestart: Vec<Hook>,
     /// On the host, before the root is entered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub create_runtime: Vec<Hook>,
     /// In the container's namespaces, before the root is entered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub create_container: Vec<Hook>,
     /// In the container, before its program.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub start_container: Vec<Hook>,
     /// On the host, after its program was executed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
     /// On the host, after it was deleted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
 }
 
@@ -259,10 +264,10 @@ pub struct Hook {
     /// Absolute path.
     pub path: String,
     /// Its words, its own name first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Its whole environment.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// Seconds after which it has failed.
     #[serde(skip_serializing_if = "Option::is_none")]

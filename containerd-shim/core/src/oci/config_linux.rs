@@ -4,24 +4,26 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::or_empty;
+
 /// What only Linux has.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Linux {
     /// Namespaces, new ones and ones to join.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Namespace>,
     /// Users of the user namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub uid_mappings: Vec<IdMapping>,
     /// Groups of the user namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
     /// Clocks of the time namespace, by `monotonic` and `boottime`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Devices.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
     /// Path of its control group.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +35,7 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<serde_json::Value>,
     /// Kernel parameters of its namespaces.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctl: BTreeMap<String, String>,
     /// Filter of system calls.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,10 +44,10 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootfs_propagation: Option<String>,
     /// What is hidden.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub masked_paths: Vec<String>,
     /// What is read-only.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub readonly_paths: Vec<String>,
     /// SELinux label of its mounts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,12 +55,12 @@ pub struct Linux {
     /// Execution domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
-    /// Network devices to move (1.3): not honoured.
+    /// Network devices that are moved into its network namespace, by their names on the host (1.3).
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// From which nodes memory comes (1.3).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub net_devices: Option<serde_json::Value>,
-    /// NUMA memory policy (1.3): not honoured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_policy: Option<serde_json::Value>,
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// A namespace.
@@ -125,7 +127,7 @@ pub struct Device {
 #[serde(default, rename_all = "camelCase")]
 pub struct Resources {
     /// Which devices may be used, in this order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRule>,
     /// Memory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,16 +142,16 @@ pub struct Resources {
     #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
     pub block_io: Option<BlockIo>,
     /// Huge pages.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub hugepage_limits: Vec<HugepageLimit>,
     /// Network class and priorities, of version 1 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// Remote memory access, by device.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub rdma: BTreeMap<String, Rdma>,
     /// Files of a version 2 group as they are.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub unified: BTreeMap<String, String>,
 }
 
@@ -259,19 +261,19 @@ pub struct BlockIo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaf_weight: Option<u16>,
     /// Shares of single devices.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub weight_device: Vec<WeightDevice>,
     /// Bytes a second.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_bps_device: Vec<ThrottleDevice>,
     /// Bytes a second.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_bps_device: Vec<ThrottleDevice>,
     /// Operations a second.
-    #[serde(rename = "throttleReadIOPSDevice", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "throttleReadIOPSDevice", deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_iops_device: Vec<ThrottleDevice>,
     /// Operations a second.
-    #[serde(rename = "throttleWriteIOPSDevice", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "throttleWriteIOPSDevice", deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_iops_device: Vec<ThrottleDevice>,
 }
 
@@ -321,7 +323,7 @@ pub struct Network {
     #[serde(rename = "classID", skip_serializing_if = "Option::is_none")]
     pub class_id: Option<u32>,
     /// Priorities by interface.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub priorities: Vec<InterfacePriority>,
 }
 
@@ -357,10 +359,10 @@ pub struct Seccomp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_errno_ret: Option<u32>,
     /// Kernel interfaces, `SCMP_ARCH_X86_64`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
     /// `SECCOMP_FILTER_FLAG_LOG`
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
     /// Socket that gets the descriptor of notifications.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -369,7 +371,7 @@ pub struct Seccomp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener_metadata: Option<String>,
     /// Rules.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub syscalls: Vec<SeccompRule>,
 }
 
@@ -385,7 +387,7 @@ pub struct SeccompRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno_ret: Option<u32>,
     /// Only with these arguments.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<SeccompArg>,
 }
 
@@ -404,6 +406,28 @@ pub struct SeccompArg {
     pub op: String,
 }
 
+/// A network device that is moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name in the container, if that is another one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// From which nodes of the machine memory comes (set_mempolicy(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_BIND`
+    pub mode: String,
+    /// A list such as `0-3,7`.
+    pub nodes: String,
+    /// `MPOL_F_STATIC_NODES`
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
 /// Execution domain (personality(2)).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
@@ -411,6 +435,6 @@ pub struct Personality {
     /// `LINUX` or `LINUX32`.
     pub domain: String,
     /// None is defined.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }

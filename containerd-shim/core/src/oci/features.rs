@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{capability, mounts, namespaces, seccomp};
+use super::{capability, memory_policy, mounts, namespaces, seccomp};
 
 /// Newest version of the specification that is honoured.
 pub const NEWEST: &str = "1.2.0";
@@ -36,7 +36,9 @@ pub fn features(version: &str) -> Value {
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": true}}
+            "memoryPolicy": {"modes": memory_policy::modes(), "flags": memory_policy::flags()},
+            "mountExtensions": {"idmap": {"enabled": true}},
+            "netDevices": {"enabled": true}
         },
         "annotations": {"org.hull.version": version},
         "potentiallyUnsafeConfigAnnotations": []

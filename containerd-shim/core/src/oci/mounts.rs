@@ -59,6 +59,18 @@ pub struct Mount {
     pub links: Links,
 }
 
+impl Mount {
+    /// Has the files of a new file system carry a label of SELinux, where they do not have labels of the kernel's own.
+    pub fn label(&mut self, label: &str) {
+        const OWN_LABELS: [&str; 3] = ["proc", "sysfs", "mqueue"];
+        if let Source::New { kind, options, .. } = &mut self.source
+            && !OWN_LABELS.contains(&kind.as_str())
+        {
+            options.push(("context".to_owned(), Some(label.to_owned())));
+        }
+    }
+}
+
 /// Which attributes are changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {

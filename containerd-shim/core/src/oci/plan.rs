@@ -10,7 +10,8 @@ use super::config::{Hooks, IdMapping, Linux, Process, Spec};
 use super::devices::{self, Node, Rule};
 use super::mounts::{self, Mount, Source};
 use super::namespaces::{self, Kind, Namespaces};
-use super::process::{self, Host, Identity, Program};
+use super::net_devices::{self, Device};
+use super::process::{self, Host, Identity, Module, Program};
 use super::refused::{absent, value};
 use super::{Refused, cgroup};
 
@@ -60,6 +61,8 @@ pub struct Plan {
     pub uid_map: Vec<IdMapping>,
     /// Groups of a new user namespace.
     pub gid_map: Vec<IdMapping>,
+    /// Network devices that it gets from the host.
+    pub net_devices: Vec<Device>,
     /// Its root file system.
     pub root: Root,
     /// What the new process does, in this order, until it is itself.
@@ -116,8 +119,8 @@ pub enum Step {
         /// Value.
         value: String,
     },
-    /// Puts its mounts apart from the host's and attaches the root file system to itself.
-    AttachRoot,
+    /// Puts its mounts apart from the host's where it has its own, and attaches the root file system to itself.
+    AttachRoot(Place),
     /// Mounts something.
     Mount(Box<Mount>),
     /// Makes a device node, or binds the host's where it must not.
@@ -149,6 +152,15 @@ pub enum Step {
     Propagate(u64),
     /// Changes the root without mounts of its own (chroot(2)).
     ChangeRoot,
+}
+
+/// Whose mounts the container's are among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a mount namespace of the container's.
+    Apart,
+    /// The runtime's, below the root file system; they go when the container is deleted.
+    Among,
 }
 
 /// Plans a container.
@@ -185,6 +197,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Result<Plan, Refused> {
         program: spec.process.as_ref().map(process::program).transpose()?,
         terminal,
         hooks: hooks(spec)?,
+        net_devices: net_devices::read(&linux.net_devices, &namespaces)?,
         namespaces,
         uid_map,
         gid_map,
@@ -206,7 +219,13 @@ fn check(spec: &Spec) -> Result<(), Refused> {
     if spec.oci_version.is_empty() {
         return Err(Refused::Missing { field: "ociVersion".into() });
     }
-    if spec.oci_version.split('.').next() != Some("1") || spec.oci_version.split('.').count() < 3 {
+    let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
+    let mut parts = spec.oci_version.splitn(3, '.');
+    let (major, minor, patch) = (number(parts.next()), number(parts.next()), parts.next());
+    if major != Some(1)
+        || minor.is_none()
+        || !patch.is_some_and(|patch| patch.starts_with(|c: char| c.is_ascii_digit()))
+    {
         return Err(value("ociVersion", &spec.oci_version, "a version 1.x.y"));
     }
     absent(spec.vm.as_ref(), "vm")?;
@@ -214,10 +233,7 @@ fn check(spec: &Spec) -> Result<(), Refused> {
         return Err(value("annotations", name, "a key that is not empty"));
     }
     let Some(linux) = &spec.linux else { return Ok(()) };
-    absent(linux.net_devices.as_ref(), "linux.netDevices")?;
-    absent(linux.memory_policy.as_ref(), "linux.memoryPolicy")?;
-    absent(linux.intel_rdt.as_ref(), "linux.intelRdt")?;
-    absent(linux.mount_label.as_ref().filter(|label| !label.is_empty()), "linux.mountLabel")
+    absent(linux.intel_rdt.as_ref(), "linux.intelRdt")
 }
 
 fn hooks(spec: &Spec) -> Result<Hooks, Refused> {
@@ -263,31 +279,24 @@ fn steps(
     if !namespaces.join.is_empty() {
         steps.push(Step::JoinNamespaces);
     }
+    // Before it changes its user: from then on its files in /proc are not its own to write to (prctl(2), PR_SET_DUMPABLE).
+    let offsets = namespaces::offsets(linux.time_offsets.iter(), namespaces)?;
+    if namespaces.is_new(Kind::Time) {
+        steps.push(Step::NewTimeNamespace(offsets));
+    }
     if namespaces.is_own(Kind::User) {
         steps.push(Step::BecomeRoot);
     }
     if namespaces.is_new(Kind::Cgroup) {
         steps.push(Step::NewCgroupNamespace);
     }
-    let offsets = namespaces::offsets(linux.time_offsets.iter(), namespaces)?;
-    if namespaces.is_new(Kind::Time) {
-        steps.push(Step::NewTimeNamespace(offsets));
-    }
     steps.push(Step::Keyring);
     names(spec, namespaces, &mut steps)?;
     for (key, value) in &linux.sysctl {
         steps.push(parameter(key, value, namespaces)?);
     }
-    if namespaces.is_own(Kind::Mount) {
-        furniture(spec, linux, facts, terminal, &mut steps)?;
-    } else {
-        if !spec.mounts.is_empty() || !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty() {
-            let field = "mounts, linux.maskedPaths and linux.readonlyPaths without a mount namespace".into();
-            return Err(Refused::Field { field });
-        }
-        steps.push(Step::Hooks);
-        steps.push(Step::ChangeRoot);
-    }
+    let place = if namespaces.is_own(Kind::Mount) { Place::Apart } else { Place::Among };
+    furniture(spec, linux, facts, (terminal, place), &mut steps)?;
     Ok(steps)
 }
 
@@ -364,13 +373,22 @@ fn furniture(
     spec: &Spec,
     linux: &Linux,
     facts: &Facts,
-    terminal: Terminal,
+    (terminal, place): (Terminal, Place),
     steps: &mut Vec<Step>,
 ) -> Result<(), Refused> {
-    steps.push(Step::AttachRoot);
+    steps.push(Step::AttachRoot(place));
+    // A kernel without SELinux labels no file: there is nothing that would be less than asked.
+    let label = linux.mount_label.as_ref().filter(|text| !text.is_empty() && facts.host.selinux == Module::Present);
     let (mut finish, mut own_devices) = (Vec::new(), true);
     for (index, declared) in spec.mounts.iter().enumerate() {
         let mut mount = mounts::read(index, declared)?;
+        if mount.target == "/" && mount.source != Source::Again {
+            let field = format!("mounts[{index}].destination");
+            return Err(value(field, &declared.destination, "a place below the root: that is root.path"));
+        }
+        if let Some(label) = label {
+            mount.label(label);
+        }
         own_devices &= !(mount.target == "/dev" && matches!(mount.source, Source::Bind { .. }));
         let memory = matches!(&mount.source, Source::New { kind, .. } if kind == "tmpfs");
         if memory && mount.attributes.set & mounts::attribute::RDONLY != 0 {
@@ -392,10 +410,22 @@ fn furniture(
     }
     steps.push(Step::Hooks);
     steps.extend(finish.into_iter().map(Step::Finish));
-    steps.extend(linux.readonly_paths.iter().map(|path| Step::Seal(mounts::clean(path))));
-    steps.extend(linux.masked_paths.iter().map(|path| Step::Mask(mounts::clean(path))));
-    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+    let (sealed, below): (Vec<_>, Vec<_>) =
+        linux.readonly_paths.iter().map(|path| mounts::clean(path)).partition(|path| path == "/");
+    steps.extend(below.into_iter().map(Step::Seal));
+    for (index, path) in linux.masked_paths.iter().enumerate() {
+        let clean = mounts::clean(path);
+        if clean == "/" {
+            return Err(value(format!("linux.maskedPaths[{index}]"), path, "a place below the root"));
+        }
+        steps.push(Step::Mask(clean));
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) || !sealed.is_empty() {
         steps.push(Step::SealRoot);
+    }
+    if place == Place::Among {
+        steps.push(Step::ChangeRoot);
+        return Ok(());
     }
     steps.push(Step::EnterRoot(facts.leave));
     let propagation = propagation(linux)?;

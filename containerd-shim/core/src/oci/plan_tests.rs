@@ -50,10 +50,15 @@ fn a_plan_reads_as_a_list() {
 #[test]
 fn bad_input_is_refused_by_its_field() {
     use serde_json::{Value, json};
-    let cases: [(&str, Value, &str); 18] = [
+    let cases: [(&str, Value, &str); 23] = [
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("one"), "ociVersion"),
         ("/ociVersion", json!(null), "ociVersion"),
+        ("/ociVersion", json!("1..2"), "ociVersion"),
+        ("/ociVersion", json!("1.0.x"), "ociVersion"),
+        ("/process/user", json!({"uid": u32::MAX, "gid": 0}), "process.user.uid"),
+        ("/linux/maskedPaths", json!(["/proc/keys", ".."]), "linux.maskedPaths[1]"),
+        ("/mounts/0/destination", json!("/.."), "mounts[0].destination"),
         ("/root", json!(null), "root"),
         ("/root/path", json!(""), "root.path"),
         ("/process/cwd", json!("work"), "process.cwd"),
@@ -96,4 +101,64 @@ fn a_read_only_tmpfs_is_sealed_when_it_is_furnished() {
     assert!(
         at(&|step| matches!(step, Step::Finish(path) if path == "/dev")) > at(&|step| matches!(step, Step::Device(_)))
     );
+}
+
+#[test]
+fn files_are_labelled_where_the_kernel_has_labels() {
+    use serde_json::json;
+    let mut config = template::template(template::For::Root, &facts().hierarchy);
+    config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
+    let spec = read::spec(config.to_string().as_bytes()).unwrap();
+    let labelled = |selinux: Module| {
+        let facts = Facts { host: Host { selinux, ..facts().host }, ..facts() };
+        let plan = plan(&spec, &facts).unwrap().to_string();
+        let with: Vec<&str> = plan.lines().filter(|line| line.contains("context=system_u")).collect();
+        let kind = |line: &&str| line.split_once("mount ").unwrap().1.split(' ').next().unwrap().to_owned();
+        with.iter().map(kind).collect::<Vec<_>>()
+    };
+    assert_eq!(labelled(Module::Present), ["tmpfs", "devpts", "tmpfs"]);
+    assert!(labelled(Module::Absent).is_empty());
+}
+
+#[test]
+fn without_a_mount_namespace_everything_is_in_the_root_file_system() {
+    use serde_json::json;
+    let plan = planned(&[("/linux/namespaces", json!([{"type": "pid"}, {"type": "uts"}]))]).unwrap();
+    assert!(plan.steps.contains(&Step::AttachRoot(Place::Among)) && plan.steps.ends_with(&[Step::ChangeRoot]));
+    assert!(!plan.steps.iter().any(|step| matches!(step, Step::EnterRoot(_) | Step::Propagate(_))));
+}
+
+#[test]
+fn a_list_that_is_null_is_empty() {
+    use serde_json::Value;
+    for place in [
+        "/mounts",
+        "/annotations",
+        "/process/env",
+        "/process/rlimits",
+        "/linux/timeOffsets",
+        "/linux/devices",
+        "/linux/sysctl",
+    ] {
+        assert!(planned(&[(place, Value::Null)]).is_ok(), "{place}");
+    }
+}
+
+#[test]
+fn clocks_are_set_before_the_process_is_its_users_root() {
+    use serde_json::json;
+    let namespaces = json!([{"type": "user"}, {"type": "time"}, {"type": "mount"}, {"type": "uts"}]);
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let plan =
+        planned(&[("/linux/namespaces", namespaces), ("/linux/uidMappings", map.clone()), ("/linux/gidMappings", map)])
+            .unwrap();
+    let at = |step: &dyn Fn(&Step) -> bool| plan.steps.iter().position(step).unwrap();
+    assert!(at(&|step| matches!(step, Step::NewTimeNamespace(_))) < at(&|step| matches!(step, Step::BecomeRoot)));
+}
+
+#[test]
+fn a_root_among_the_read_only_paths_is_a_read_only_root() {
+    use serde_json::json;
+    let plan = planned(&[("/linux/readonlyPaths", json!(["/"])), ("/root/readonly", json!(false))]).unwrap();
+    assert!(plan.steps.contains(&Step::SealRoot) && !plan.steps.contains(&Step::Seal("/".into())));
 }

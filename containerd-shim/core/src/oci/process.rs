@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config::{self, Personality, Scheduler};
+use super::memory_policy::{self, MemoryPolicy};
 use super::refused::value;
 use super::{Refused, capability, seccomp};
 
@@ -111,6 +112,8 @@ pub struct Identity {
     pub io_priority: Option<u32>,
     /// Execution domain.
     pub personality: Option<u64>,
+    /// From which nodes its memory comes.
+    pub memory: Option<MemoryPolicy>,
     /// Labels.
     pub labels: Vec<Label>,
     /// Who it is.
@@ -167,6 +170,14 @@ pub fn identity(
     if process.user.username.is_some() {
         return Err(Refused::Field { field: "process.user.username".into() });
     }
+    // For the kernel this number is none: it would leave the runtime's own id, root's (setresuid(2)).
+    let ids = [("uid", process.user.uid), ("gid", process.user.gid)];
+    let ids = ids.into_iter().chain(process.user.additional_gids.iter().map(|gid| ("additionalGids", *gid)));
+    for (name, id) in ids {
+        if id == u32::MAX {
+            return Err(value(format!("process.user.{name}"), id.to_string(), "an id: at most 4294967294"));
+        }
+    }
     let score = process.oom_score_adj;
     if let Some(wrong) = score.filter(|score| !(-1000..=1000).contains(score)) {
         return Err(value("process.oomScoreAdj", wrong.to_string(), "-1000 to 1000"));
@@ -177,6 +188,7 @@ pub fn identity(
         scheduling: process.scheduler.as_ref().map(scheduling).transpose()?,
         io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
+        memory: linux.memory_policy.as_ref().map(memory_policy::read).transpose()?,
         labels: labels(process, host)?,
         user: User { uid: process.user.uid, gid: process.user.gid, groups, umask: process.user.umask },
         held: held(process, host),
@@ -374,6 +386,9 @@ mod tests {
             (r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":2,"hard":1}]}"#, "process.rlimits[0].soft"),
             (r#"{"rlimits":[{"type":"RLIMIT_CPU"},{"type":"RLIMIT_CPU"}]}"#, "process.rlimits[1].type"),
             (r#"{"oomScoreAdj":2000}"#, "process.oomScoreAdj"),
+            (r#"{"user":{"uid":4294967295}}"#, "process.user.uid"),
+            (r#"{"user":{"gid":4294967295}}"#, "process.user.gid"),
+            (r#"{"user":{"additionalGids":[1,4294967295]}}"#, "process.user.additionalGids"),
             (r#"{"scheduler":{"policy":"SCHED_NOW"}}"#, "process.scheduler.policy"),
             (r#"{"scheduler":{"policy":"SCHED_OTHER","priority":1}}"#, "process.scheduler.priority"),
             (r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":9}}"#, "process.ioPriority.priority"),

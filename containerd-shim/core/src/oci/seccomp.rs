@@ -31,6 +31,17 @@ pub struct Listener {
     pub path: String,
     /// What it is told along with the descriptor.
     pub metadata: String,
+    /// Whether a rule needs it.
+    pub need: Need,
+}
+
+/// Whether there must be somebody who listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A rule notifies: calls wait for an answer.
+    Must,
+    /// No rule notifies: who is there is told, and nobody is missed.
+    IfThere,
 }
 
 const KILL_PROCESS: u32 = 0x8000_0000;
@@ -146,16 +157,19 @@ pub fn compile(profile: &config::Seccomp) -> Result<Filter, Refused> {
     Ok(Filter { program, flags: flags(profile)?, listener: listener(profile, notifies)? })
 }
 
-/// Who is told; without a rule that notifies nobody is.
+/// Who is told: whoever is named gets the descriptor, even of a filter that tells of no call, since it waits for it.
 fn listener(profile: &config::Seccomp, notifies: bool) -> Result<Option<Listener>, Refused> {
     let metadata = profile.listener_metadata.clone().unwrap_or_default();
-    match (&profile.listener_path, notifies) {
-        (Some(path), true) if !path.is_empty() => Ok(Some(Listener { path: path.clone(), metadata })),
-        (None, true) | (Some(_), true) => Err(Refused::Missing { field: "linux.seccomp.listenerPath".into() }),
-        (None, false) if !metadata.is_empty() => {
+    match profile.listener_path.as_ref().filter(|path| !path.is_empty()) {
+        Some(path) => {
+            let need = if notifies { Need::Must } else { Need::IfThere };
+            Ok(Some(Listener { path: path.clone(), metadata, need }))
+        }
+        None if notifies => Err(Refused::Missing { field: "linux.seccomp.listenerPath".into() }),
+        None if !metadata.is_empty() => {
             Err(value("linux.seccomp.listenerMetadata", metadata, "given together with listenerPath"))
         }
-        _ => Ok(None),
+        None => Ok(None),
     }
 }
 

@@ -45,7 +45,13 @@ fn one_profile_has_every_action() {
     for (name, action) in expected {
         assert_eq!(native(&filter, name, [0; 6]), Some(action), "{name}");
     }
-    assert_eq!(filter.listener, Some(Listener { path: "/l".into(), metadata: String::new() }));
+    assert_eq!(filter.listener, Some(Listener { path: "/l".into(), metadata: String::new(), need: Need::Must }));
+}
+
+#[test]
+fn who_listens_is_told_even_of_a_filter_that_tells_of_no_call() {
+    let filter = compiled(r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l","listenerMetadata":"m"}"#);
+    assert_eq!(filter.listener, Some(Listener { path: "/l".into(), metadata: "m".into(), need: Need::IfThere }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::capability;
 use super::devices::{self, Kind};
 use super::mounts::{Change, Depth, Mount, Source, attribute};
 use super::namespaces;
-use super::plan::{Plan, Step};
+use super::plan::{Place, Plan, Step};
 use super::process::{Groups, Identity, Label, Privileges};
 
 impl fmt::Display for Plan {
@@ -32,6 +32,9 @@ impl fmt::Display for Plan {
         }
         for join in &self.namespaces.join {
             writeln!(f, "  joins the {} namespace {}", join.kind.name(), join.path)?;
+        }
+        for device in &self.net_devices {
+            writeln!(f, "  gets the network device {} as {}", device.name, device.inside)?;
         }
         writeln!(f, "root file system {}; then the new process:", self.root.path)?;
         for (number, step) in self.steps.iter().enumerate() {
@@ -60,7 +63,8 @@ impl fmt::Display for Step {
             Self::HostName(name) => write!(f, "set the host name {name}"),
             Self::DomainName(name) => write!(f, "set the domain name {name}"),
             Self::Parameter { path, value } => write!(f, "set /proc/sys/{path} to {value}"),
-            Self::AttachRoot => f.write_str("attach the root file system"),
+            Self::AttachRoot(Place::Apart) => f.write_str("attach the root file system"),
+            Self::AttachRoot(Place::Among) => f.write_str("attach the root file system among the runtime's own mounts"),
             Self::Mount(mount) => mount.fmt(f),
             Self::Device(node) => {
                 let kind = match node.kind {
@@ -92,6 +96,9 @@ impl fmt::Display for Identity {
         }
         if let Some(score) = self.oom_score_adj {
             writeln!(f, "  oom_score_adj = {score}")?;
+        }
+        if let Some(policy) = &self.memory {
+            writeln!(f, "  memory policy {:#x}", policy.mode)?;
         }
         for label in &self.labels {
             match label {

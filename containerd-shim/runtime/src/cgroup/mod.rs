@@ -537,7 +537,8 @@ fn is_in_freezer(pid: i32, folder: &Path) -> bool {
 
 fn gather(folder: &Path, pids: &mut Vec<i32>) {
     let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    // The kernel writes 0 for a process that this one's namespace does not see: as the number of a process that is this one's own group.
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             gather(&entry.path(), pids);

@@ -37,7 +37,8 @@ pub(super) fn make(tree: &mut Tree, console: &Console, plan: &Plan) -> io::Resul
     let ptmx = tree.resolve(Path::new("/dev/pts/ptmx"), OFlags::RDWR | OFlags::NOCTTY)?;
     let ours = open_pair(&ptmx, console, plan.terminal)?;
     give(plan, ours.as_fd());
-    let place = tree.make("/dev/console", Shape::File, Links::Followed)?;
+    // A link there would have it cover another file, one of /proc say (CVE-2025-52565).
+    let place = tree.make("/dev/console", Shape::File, Links::Covered)?;
     put(clone_of(ours.as_fd(), Reach::One)?.as_fd(), place.as_fd())?;
     Ok(ours)
 }

@@ -12,8 +12,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use hull_oci_core::oci::mounts::propagation;
 use hull_oci_core::oci::namespaces::Kind;
-use hull_oci_core::oci::plan::{Leave, Plan, Step};
+use hull_oci_core::oci::plan::{Leave, Place, Plan, Step};
 use hull_oci_core::oci::process::Identity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{Gid, Uid};
 
 use crate::cgroup;
-use crate::create::Life;
+use crate::create::{Life, type_of};
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
 use crate::state::State;
@@ -79,14 +80,19 @@ pub(crate) fn run(plan: &Plan, ground: Ground) -> ! {
 /// There is no value of it: success does not return.
 pub(crate) enum Never {}
 
-fn become_program(plan: &Plan, ground: Ground) -> Result<Never, Failure> {
+fn become_program(plan: &Plan, mut ground: Ground) -> Result<Never, Failure> {
     signals::reset();
     descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
     cgroup::enter(&ground.entrances).map_err(told("enter the control groups"))?;
+    // Not held while it waits for its start.
+    ground.entrances.clear();
     // Modes are as they are asked for; the program gets the usual mask back.
     rustix::process::umask(Mode::empty());
     wait_for_word(&ground).map_err(told("wait for the runtime"))?;
-    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new() };
+    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new(), seen_as: 0 };
+    if process.ground.listener.is_some() {
+        process.seen_as = identity::seen_as();
+    }
     process.labels = identity::open_labels(plan.identity.as_ref())?;
     for (index, step) in plan.steps.iter().enumerate() {
         process.perform(index, step).map_err(|error| match step {
@@ -135,6 +141,8 @@ struct NewProcess<'a> {
     /// The process's side of its terminal.
     terminal: Option<OwnedFd>,
     labels: Vec<OwnedFd>,
+    /// The process id that the runtime knows it by, where somebody is told.
+    seen_as: i32,
 }
 
 impl NewProcess<'_> {
@@ -151,7 +159,7 @@ impl NewProcess<'_> {
             Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
             Step::DomainName(name) => Ok(rustix::system::setdomainname(name.as_bytes())?),
             Step::Parameter { path, value } => parameter(path, value),
-            Step::AttachRoot => self.attach_root(),
+            Step::AttachRoot(place) => self.attach_root(*place),
             Step::Mount(mount) => {
                 let source = self.ground.sources.get_mut(index).and_then(Option::take);
                 let groups = &self.ground.groups;
@@ -180,7 +188,9 @@ impl NewProcess<'_> {
             Step::EnterRoot(how) => self.enter_root(*how),
             Step::Propagate(flags) => propagate("/", *flags),
             Step::ChangeRoot => {
-                rustix::process::chdir(&self.ground.rootfs)?;
+                // Dropped here with every descriptor of a mount, as where the root is left.
+                let tree = self.tree.take().ok_or(Errno::INVAL)?;
+                rustix::process::fchdir(tree.root())?;
                 rustix::process::chroot(".")?;
                 Ok(rustix::process::chdir("/")?)
             }
@@ -189,21 +199,29 @@ impl NewProcess<'_> {
 
     fn join_namespaces(&mut self) -> io::Result<()> {
         for (kind, namespace) in self.ground.joins.drain(..) {
-            // The process was made in that one.
-            if kind == Kind::Pid {
+            // The process was made in those.
+            if matches!(kind, Kind::Pid | Kind::User) || is_in(kind, &namespace) {
                 continue;
             }
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(kind))
                 .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
         }
-        // What is not joined is made inside the user namespace that was: the runtime has left it to this process.
-        let late = if self.plan.namespaces.is_joined(Kind::User) { late_namespaces(self.plan) } else { 0 };
-        if late == 0 { Ok(()) } else { clone::unshare(late) }
+        Ok(())
     }
 
     /// Puts this process's mounts apart and attaches the root file system to itself: pivot_root(2) wants a mount.
-    fn attach_root(&mut self) -> io::Result<()> {
-        propagate("/", self.plan.root.propagation)?;
+    fn attach_root(&mut self, place: Place) -> io::Result<()> {
+        if place == Place::Apart {
+            // A view of what cannot be bound cannot be had: that is for the new root, and until then the mounts are nobody's peers.
+            let wanted = match self.plan.root.propagation {
+                unbindable if unbindable & propagation::UNBINDABLE != 0 => propagation::PRIVATE | propagation::REC,
+                wanted => wanted,
+            };
+            propagate("/", wanted)?;
+            if wanted & propagation::SHARED != 0 {
+                keep_to_itself(&self.ground.rootfs)?;
+            }
+        }
         self.tree = Some(Tree::attach(&self.ground.rootfs)?);
         Ok(())
     }
@@ -265,7 +283,8 @@ impl NewProcess<'_> {
             labels: std::mem::take(&mut self.labels),
             in_user_namespace: self.plan.namespaces.is_own(Kind::User),
             listener: self.ground.listener.take(),
-            state: state.clone(),
+            state: State { pid: self.seen_as, ..state.clone() },
+            seen_as: self.seen_as,
             preserve: self.ground.preserve,
             terminal: self.terminal.as_ref().map(AsFd::as_fd),
         };
@@ -280,7 +299,9 @@ impl NewProcess<'_> {
                 Some(start) => wait_for_start(connection, &start),
             }
         };
-        identity::become_program(ready, connection, wait, || hooks::run("startContainer", hooks, &state))
+        // In the container, and so with what its program has.
+        let last = || hooks::run_with("startContainer", hooks, &state, Some(&program.environment));
+        identity::become_program(ready, connection, wait, last)
     }
 }
 
@@ -298,14 +319,27 @@ fn wait_for_start(connection: OwnedFd, start: &OwnedFd) -> Result<OwnedFd, Failu
     }
 }
 
-fn tree(tree: &mut Option<Tree>) -> io::Result<&mut Tree> {
-    tree.as_mut().ok_or_else(|| Errno::INVAL.into())
+/// Whether this process is in a namespace already. By the host's /proc, which is in sight until the root is entered.
+fn is_in(kind: Kind, namespace: &OwnedFd) -> bool {
+    let own = rustix::fs::stat(format!("/proc/self/ns/{}", kind.file()));
+    let number = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    own.is_ok_and(|own| rustix::fs::fstat(namespace).is_ok_and(|that| number(own) == number(that)))
 }
 
-/// New namespaces that are made only when a user namespace has been joined.
-pub(crate) fn late_namespaces(plan: &Plan) -> u64 {
-    let never = Kind::Pid.flag() | Kind::Cgroup.flag() | Kind::Time.flag();
-    plan.namespaces.new & !never
+/// What the root file system is attached to must be nobody's peer: pivot_root(2) wants that, and nothing of it shall be seen on the host.
+fn keep_to_itself(rootfs: &std::path::Path) -> io::Result<()> {
+    for folder in rootfs.ancestors() {
+        match propagate(&folder.to_string_lossy(), propagation::PRIVATE) {
+            // No mount begins here.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {}
+            done => return done,
+        }
+    }
+    Ok(())
+}
+
+fn tree(tree: &mut Option<Tree>) -> io::Result<&mut Tree> {
+    tree.as_mut().ok_or_else(|| Errno::INVAL.into())
 }
 
 fn become_root() -> io::Result<()> {
@@ -326,7 +360,7 @@ fn new_clocks(offsets: &str) -> io::Result<()> {
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace = rustix::fs::open("/proc/self/ns/time_for_children", flags, Mode::empty())?;
-    Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?)
+    Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), type_of(Kind::Time))?)
 }
 
 /// A kernel without keys, or a filter around the runtime that refuses them, is no reason not to run.

@@ -22,6 +22,12 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Closes every descriptor from `first` on: those that a caller has left open and nobody asked for. For a program that has opened none yet.
+pub fn close_from(first: u32) {
+    // SAFETY: callers own no descriptor of these numbers; a range without any is no error.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
 /// Whether a descriptor of this number is open.
 pub fn is_open(number: i32) -> bool {
     // SAFETY: only asks for flags.
@@ -38,6 +44,18 @@ pub fn copy(number: i32) -> io::Result<OwnedFd> {
         // SAFETY: a new descriptor that nobody else owns.
         fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Owns the descriptor of this number, which another process has put into the table that both share and has left.
+///
+/// # Errors
+/// None is open.
+pub fn take(number: i32) -> io::Result<OwnedFd> {
+    match is_open(number) {
+        // SAFETY: it is open, and who has opened it has ended.
+        true => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+        false => Err(io::Error::from_raw_os_error(libc::EBADF)),
     }
 }
 

@@ -1,8 +1,10 @@
-//! What a process is to the scheduler and to its limits: sched_setattr(2), ioprio_set(2), personality(2), prlimit(2), keyctl(2).
+//! What a process is to the scheduler and to its limits: sched_setattr(2), ioprio_set(2), set_mempolicy(2), personality(2), prlimit(2),
+//! keyctl(2).
 
 use std::ffi::CString;
 use std::io;
 
+use hull_oci_core::oci::memory_policy::MemoryPolicy;
 use hull_oci_core::oci::process::{Limit, Scheduling};
 
 fn result(value: libc::c_long) -> io::Result<()> {
@@ -53,6 +55,20 @@ pub fn set_io_priority(value: u32) -> io::Result<()> {
     const WHO_PROCESS: i32 = 1;
     // SAFETY: plain numbers.
     result(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) })
+}
+
+/// Sets from which nodes memory comes.
+///
+/// # Errors
+/// EINVAL: the kernel has no such nodes, or the policy takes none; ENOSYS: it knows no nodes.
+pub fn set_memory_policy(wanted: &MemoryPolicy) -> io::Result<()> {
+    // One more than there are bits: the kernel looks at one less (set_mempolicy(2), BUGS).
+    let (nodes, bits) = match &wanted.nodes {
+        Some(nodes) => (nodes.as_ptr(), nodes.len() * u64::BITS as usize + 1),
+        None => (std::ptr::null(), 0),
+    };
+    // SAFETY: the kernel reads at most `bits - 1` bits, which live over the call.
+    result(unsafe { libc::syscall(libc::SYS_set_mempolicy, wanted.mode, nodes, bits) })
 }
 
 /// Sets the execution domain.
