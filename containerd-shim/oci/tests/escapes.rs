@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::{Bundle, binary, can_run, text};
 use serde_json::json;
@@ -273,4 +273,37 @@ fn no_number_of_descriptors_to_keep_is_too_large() {
     let bundle = Bundle::new(&["say", "here"]);
     let output = bundle.hull(&["run", "--preserve-fds", "4294967295", &bundle.id]);
     assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
+}
+
+/// Runs the runtime on a terminal of its own that controls its session, as at a person's prompt; what was shown there.
+fn at_a_prompt(bundle: &Bundle, words: &[&str]) -> String {
+    let command = bundle.command(words);
+    let line: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into())
+        .collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).current_dir(&bundle.folder);
+    text(&script.stdin(Stdio::null()).output().unwrap().stdout)
+}
+
+#[test]
+fn nothing_is_typed_at_the_terminal_of_whoever_runs_a_container() {
+    if !can_run() {
+        return;
+    }
+    // What is typed by TIOCSTI goes to the terminal that controls the typist's session (ioctl_tty(2)): a container has none.
+    let type_there = ["write", "/dev/tty", "typed"];
+    let bundle = Bundle::new(&type_there);
+    let shown = at_a_prompt(&bundle, &["run", &bundle.id]);
+    assert!(shown.contains("No such device or address"), "run: {shown}");
+    let bundle = Bundle::new(&["wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let entering = [&["exec", &bundle.id, "/probe"], &type_there[..]].concat();
+    let shown = at_a_prompt(&bundle, &entering);
+    assert!(shown.contains("No such device or address"), "exec: {shown}");
+    // Here it could be.
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", "echo typed > /dev/tty", "/dev/null"]).stdin(Stdio::null());
+    assert_eq!(text(&script.output().unwrap().stdout), "typed\r\n");
 }
