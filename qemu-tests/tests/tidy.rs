@@ -27,6 +27,7 @@ const IN_THE_IMAGE: &[&str] = &[
     "kv",
     "kv/core",
     "kv/proto",
+    "kv/wire",
     "containerd-shim",
     "containerd-shim/core",
     "containerd-shim/runtime",
