@@ -225,6 +225,42 @@ async fn a_lock_passes_on_in_the_order_of_asking() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn who_stops_waiting_for_a_lock_or_an_office_gives_the_place_up() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let (mut first, mut second) = (client(&member).await, client(&member).await);
+    let held = first.lock("l", None).await.expect("lock");
+    let office = first.lease_grant(60, None).await.expect("grant").id();
+    first.campaign("e", "first", office).await.expect("office");
+    let lease = second.lease_grant(60, None).await.expect("grant").id();
+    let a_moment = Duration::from_millis(300);
+    let options = etcd_client::LockOptions::new().with_lease(lease);
+    assert!(tokio::time::timeout(a_moment, second.lock("l", Some(options))).await.is_err(), "it is held");
+    assert!(tokio::time::timeout(a_moment, second.campaign("e", "second", lease)).await.is_err(), "it is taken");
+    for queue in ["l/", "e/"] {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while first.get(queue, Some(GetOptions::new().with_prefix())).await.expect("get").count() > 1 {
+            assert!(tokio::time::Instant::now() < deadline, "the place in {queue} stays");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let left = first.get("l/", Some(GetOptions::new().with_prefix())).await.expect("get");
+    assert_eq!(left.kvs()[0].key(), held.key());
+}
+
+#[tokio::test]
+async fn locks_and_elections_pass_refusals_on_without_their_code() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let unknown_lease = (2, "etcdserver: requested lease not found".to_owned());
+    let options = etcd_client::LockOptions::new().with_lease(99);
+    assert_eq!(refusal(client.lock("l", Some(options)).await), unknown_lease);
+    assert_eq!(refusal(client.campaign("e", "me", 99).await), unknown_lease);
+    assert_eq!(refusal(client.unlock("").await), (2, "etcdserver: key is not provided".to_owned()));
+}
+
 async fn an_election_has_one_leader_whose_word_is_observed() {
     let folder = folder();
     let member = Member::start(folder.path());

@@ -14,7 +14,7 @@ use hull_kv_proto::{
     hullpb::command::Op as Command,
     mvccpb::KeyValue,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Api, fresh_id, kv::mismatch};
 use crate::{driver::thread::Input, lock::read};
@@ -51,10 +51,23 @@ impl Drop for GivingUp<'_> {
         if let Some(key) = self.key.take() {
             let request = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
             let Ok(caller) = self.api.caller_in(&read(&self.api.shared.store)) else { return };
-            let (reply, _) = tokio::sync::oneshot::channel();
-            // A member that stops cannot; the lease then ends the place.
+            let (reply, answer) = tokio::sync::oneshot::channel();
             self.api.desk.put(Input::Propose(Command::DeleteRange(request), caller, reply));
+            // Somebody must wait for the answer, or the driver takes the request for one whose client has gone. A member that
+            // stops cannot give the place up; the lease then ends it.
+            if let Ok(running) = tokio::runtime::Handle::try_current() {
+                running.spawn(answer);
+            }
         }
+    }
+}
+
+/// etcd's locks and elections are clients of their own store, and pass on the words of a refusal but not its code. What may be
+/// tried again keeps it.
+pub(super) fn passed_on(status: Status) -> Status {
+    match status.code() {
+        Code::Unavailable => status,
+        _ => Status::unknown(status.message()),
     }
 }
 
