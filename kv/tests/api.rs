@@ -157,6 +157,7 @@ async fn a_watch_below_the_compaction_is_cancelled_with_the_revision_to_go_on_fr
     let message = next(&mut watch).await;
     assert!(message.canceled());
     assert_eq!(message.compact_revision(), 4);
+    assert_eq!(message.header().map(etcd_client::ResponseHeader::revision), Some(0), "it did not get to any");
 }
 
 #[tokio::test]
@@ -225,7 +226,6 @@ async fn a_lock_passes_on_in_the_order_of_asking() {
 }
 
 #[tokio::test]
-#[tokio::test]
 async fn who_stops_waiting_for_a_lock_or_an_office_gives_the_place_up() {
     let folder = folder();
     let member = Member::start(folder.path());
@@ -261,6 +261,7 @@ async fn locks_and_elections_pass_refusals_on_without_their_code() {
     assert_eq!(refusal(client.unlock("").await), (2, "etcdserver: key is not provided".to_owned()));
 }
 
+#[tokio::test]
 async fn an_election_has_one_leader_whose_word_is_observed() {
     let folder = folder();
     let member = Member::start(folder.path());
