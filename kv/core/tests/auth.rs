@@ -159,6 +159,22 @@ fn ranges_that_touch_grant_together_what_neither_grants_alone() {
 }
 
 #[test]
+fn a_permission_for_no_key_at_all_is_not_granted() {
+    let mut store = guarded();
+    let mut granted = |key: &str, end: &str, perm_type| {
+        let perm = Permission { perm_type, key: key.to_owned().into(), range_end: end.to_owned().into() };
+        let request = AuthRoleGrantPermissionRequest { name: "r".into(), perm: Some(perm) };
+        change(&mut store, Change::RoleGrantPermission(request))
+    };
+    for (key, end) in [("", ""), ("", "z"), ("", "\0"), ("z", "a"), ("k", "k")] {
+        assert_eq!(granted(key, end, Type::Readwrite.into()), Err(Refused::InvalidAuthMgmt), "{key:?} to {end:?}");
+    }
+    assert_eq!(granted("m", "\0", 9), Ok(()), "of a kind that nobody knows");
+    let caller = user(&store, "ann");
+    assert_eq!(store.auth().permit_read(&caller, b"m", b""), Err(Refused::PermissionDenied), "which allows nothing");
+}
+
+#[test]
 fn a_transaction_is_refused_for_any_key_of_any_branch_at_any_depth() {
     let mut store = guarded();
     allow(&mut store, "r", Type::Readwrite, "mine", "");
