@@ -5,7 +5,6 @@ mod client;
 mod cluster;
 mod desk;
 mod election;
-mod health;
 mod kv;
 mod lease;
 mod lock;
@@ -23,7 +22,6 @@ use std::{
 
 use client::Credentials;
 use desk::{Desk, NoAnswer};
-pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
 use hull_kv_core::{Caller, Response, Store};
 use hull_kv_proto::{
     etcdserverpb::{CompactionRequest, ResponseHeader},

@@ -4,6 +4,7 @@ mod connection;
 mod exchange;
 mod gateway;
 mod grpc;
+mod health;
 mod info;
 mod large;
 mod led;
