@@ -84,6 +84,29 @@ fn the_json_gateway_speaks_grpc_gateways_dialect() {
 }
 
 #[test]
+fn a_downgrade_is_announced_once_and_can_be_taken_back() {
+    let folder = folder();
+    let mut member = Member::start(folder.path());
+    fn said(member: &Member, action: &str, version: &str) -> String {
+        let request = format!(r#"{{"action":"{action}","version":"{version}"}}"#);
+        member.http("POST", "/v3/maintenance/downgrade", &request).1
+    }
+    let well = r#""version":"3.5.0"}"#;
+    assert!(said(&member, "CANCEL", "").contains("etcdserver: no inflight downgrade job"));
+    assert!(said(&member, "VALIDATE", "garbage").contains("etcdserver: wrong downgrade target version format"));
+    assert!(said(&member, "ENABLE", "3.5.0").contains("etcdserver: invalid downgrade target version"));
+    assert!(said(&member, "VALIDATE", "3.4").ends_with(well));
+    assert!(said(&member, "ENABLE", "3.4.0").ends_with(well));
+    assert!(member.stop());
+    member = Member::start(folder.path());
+    for action in ["VALIDATE", "ENABLE"] {
+        assert!(said(&member, action, "3.4.0").contains("etcdserver: cluster has a downgrade job in progress"));
+    }
+    assert!(said(&member, "CANCEL", "").ends_with(well));
+    assert!(said(&member, "CANCEL", "").contains("etcdserver: no inflight downgrade job"));
+}
+
+#[test]
 fn a_watch_over_json_is_a_line_an_answer() {
     let folder = folder();
     let member = Member::start(folder.path());

@@ -100,6 +100,10 @@ impl Store {
             Op::MemberChange(change) => {
                 self.members.change(change)?;
                 Ok(Response::Members(self.members.iter().cloned().collect()))
+            Op::DowngradeChange(change) => {
+                self.downgrade = change.target;
+                Ok(Response::Internal)
+            }
             }
         }
     }

@@ -114,7 +114,7 @@ impl Maintenance for Api {
         Ok(Response::new(MoveLeaderResponse::default()))
     }
 
-    async fn downgrade(&self, _request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
-        Err(Status::unimplemented("downgrade: every version reads what an older one wrote, so there is nothing to do"))
+    async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        self.answer_downgrade(request.into_inner()).await.map(Response::new)
     }
 }

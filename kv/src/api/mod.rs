@@ -4,6 +4,7 @@ mod backup;
 mod client;
 mod cluster;
 mod desk;
+mod downgrade;
 mod election;
 mod kv;
 mod lease;

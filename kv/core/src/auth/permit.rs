@@ -159,7 +159,7 @@ impl Store {
             Op::DeleteRange(request) => self.auth.permit_delete(caller, request),
             Op::Txn(request) => self.permit_txn(caller, request),
             Op::LeaseRevoke(request) => self.permit_lease(caller, Access::Write, request.id),
-            Op::AuthChange(_) => self.auth.permit_admin(caller),
+            Op::AuthChange(_) | Op::DowngradeChange(_) => self.auth.permit_admin(caller),
             _ => Ok(()),
         }
     }
