@@ -151,9 +151,10 @@ impl Security {
 }
 
 fn switch(flag: &str, get: &impl Fn(&str) -> String) -> Result<bool, ConfigError> {
+    // Go's ways to say it.
     match get(flag).as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         other => Err(ConfigError(format!("--{flag} {other}: true or false was expected"))),
     }
 }
