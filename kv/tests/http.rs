@@ -140,6 +140,31 @@ fn health_version_and_metrics_are_where_monitors_look() {
 }
 
 #[test]
+fn probes_are_checks_with_names_that_can_be_told_left_out_and_asked_alone() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let ask = |path: &str| {
+        let (head, body) = member.http("GET", path, "");
+        (head.split(' ').nth(1).unwrap_or_default().to_owned(), body)
+    };
+    let ok = |body: &str| ("200".to_owned(), body.to_owned());
+    assert_eq!((ask("/livez"), ask("/readyz")), (ok("ok\n"), ok("ok\n")));
+    assert_eq!(ask("/livez?verbose"), ok("[+]serializable_read ok\nok\n"));
+    let all = "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\nok\n";
+    assert_eq!(ask("/readyz?verbose"), ok(all));
+    let rest = "[+]serializable_read ok\nok\n";
+    assert_eq!(ask("/readyz?verbose&exclude=linearizable_read&exclude=data_corruption"), ok(rest));
+    assert_eq!(ask("/readyz/linearizable_read"), ok("ok\n"));
+    assert_eq!((ask("/readyz/nonsense").0, ask("/livez/data_corruption").0), ("404".into(), "404".into()));
+    let corrupt = r#"{"action":"ACTIVATE","memberID":"1","alarm":"CORRUPT"}"#;
+    member.http("POST", "/v3/maintenance/alarm", corrupt);
+    let (code, told) = ask("/readyz");
+    assert_eq!(code, "503");
+    assert!(told.starts_with("[-]data_corruption failed: alarm activated: CORRUPT\n"), "{told}");
+    assert_eq!((ask("/readyz?exclude=data_corruption").0, ask("/livez").0), ("200".into(), "200".into()));
+}
+
+#[test]
 fn an_alarm_makes_the_member_unhealthy_and_refuses_puts_until_it_is_lowered() {
     let folder = folder();
     let member = Member::start(folder.path());

@@ -112,6 +112,11 @@ impl Api {
         self.tell(Input::Read).await
     }
 
+    /// Whether the cluster agrees on what is new, as a linearizable read asks.
+    pub(crate) async fn agrees(&self) -> Result<(), Status> {
+        self.linearize().await
+    }
+
     /// Whether this member leads a cluster of one.
     fn is_whole_cluster(&self) -> bool {
         self.shared.leads() && self.shared.standing.voice() == Voice::Alone

@@ -1,11 +1,11 @@
 //! What operators and monitors ask: health, version, metrics.
 use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode, request::Parts};
 use hull_kv_proto::etcdserverpb::AlarmType;
 use tonic::body::Body;
 
-use super::{method_not_allowed, text, whole};
+use super::{method_not_allowed, probes, queried, text, whole};
 use crate::{
     api::{Api, CLUSTER_VERSION, SERVER_VERSION},
     lock::{read, write},
@@ -14,11 +14,16 @@ use crate::{
 
 const JSON: &str = "application/json";
 
-pub(super) fn answer<B>(api: &Api, request: &Request<B>) -> Response<Body> {
-    let known: fn(&Api, &str) -> Response<Body> = match request.uri().path() {
+pub(super) async fn answer(api: &Api, request: &Parts) -> Response<Body> {
+    let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
+    if request.method == Method::GET
+        && let Some(answer) = probes::answer(api, path, query).await
+    {
+        return answer;
+    }
+    let known: fn(&Api, &str) -> Response<Body> = match path {
         "/health" => health,
-        "/livez" => |_, _| text(StatusCode::OK, "ok"),
-        "/readyz" => ready,
+        "/livez" | "/readyz" => |_, _| method_not_allowed("GET"),
         "/version" => version,
         "/metrics" => |api, _| metrics(api),
         "/" => |_, _| text(StatusCode::OK, HELP),
@@ -26,10 +31,10 @@ pub(super) fn answer<B>(api: &Api, request: &Request<B>) -> Response<Body> {
             return text(StatusCode::NOT_FOUND, format_args!("404 page not found: {path}; GET / lists what there is"));
         }
     };
-    if request.method() != Method::GET {
+    if request.method != Method::GET {
         return method_not_allowed("GET");
     }
-    known(api, request.uri().query().unwrap_or_default())
+    known(api, query)
 }
 
 const HELP: &str = "Hull's store speaks etcd's v3 API on this port.\n\
@@ -40,7 +45,7 @@ const HELP: &str = "Hull's store speaks etcd's v3 API on this port.\n\
 
 /// etcd's answer: false with an alarm up (unless excluded by `?exclude=NAME`) or without a leader.
 fn health(api: &Api, query: &str) -> Response<Body> {
-    let excluded = |name: &str| query.split('&').any(|pair| pair.strip_prefix("exclude=") == Some(name));
+    let excluded = |name: &str| queried(query, "exclude", name);
     let name = |alarm: i32| AlarmType::try_from(alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
     let raised = {
         let store = read(&api.shared.store);
@@ -51,18 +56,10 @@ fn health(api: &Api, query: &str) -> Response<Body> {
         let body = format!(r#"{{"health":"false","reason":"ALARM {alarm}"}}"#);
         return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, body);
     }
-    if !api.shared.has_leader() {
+    if !api.shared.has_leader() && !queried(query, "serializable", "true") {
         return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"health":"false","reason":"RAFT NO LEADER"}"#);
     }
     whole(StatusCode::OK, JSON, r#"{"health":"true","reason":""}"#)
-}
-
-fn ready(api: &Api, _query: &str) -> Response<Body> {
-    if api.shared.has_leader() {
-        text(StatusCode::OK, "ok")
-    } else {
-        text(StatusCode::SERVICE_UNAVAILABLE, "[-]no leader: wait for an election, or start more members")
-    }
 }
 
 fn version(_: &Api, _: &str) -> Response<Body> {

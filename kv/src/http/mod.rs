@@ -11,6 +11,7 @@ mod led;
 mod listen;
 mod messages;
 mod plain;
+mod probes;
 mod streaming;
 mod unary;
 
@@ -25,7 +26,7 @@ use crate::api::Api;
 /// Answers one request of any kind.
 pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Response<Body> {
     if face == Face::Monitors {
-        return info::answer(&api, &request);
+        return info::answer(&api, &request.into_parts().0).await;
     }
     let api = api.for_client(request.headers());
     if grpc::is_grpc(&request) {
@@ -38,7 +39,7 @@ pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Resp
     if gateway::is_gateway(path) {
         return gateway::answer(api, request).await;
     }
-    info::answer(&api, &request)
+    info::answer(&api, &request.into_parts().0).await
 }
 
 /// A whole answer.
@@ -53,6 +54,11 @@ fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
 /// A sentence for a person.
 fn text(status: StatusCode, line: impl std::fmt::Display) -> Response<Body> {
     whole(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// Whether a query says `name=value`.
+fn queried(query: &str, name: &str, value: &str) -> bool {
+    query.split('&').any(|pair| pair.split_once('=') == Some((name, value)))
 }
 
 /// The right path with the wrong method.
