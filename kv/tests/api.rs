@@ -211,6 +211,30 @@ async fn status_members_and_checksum_are_told() {
 }
 
 #[tokio::test]
+async fn monitors_see_how_many_streams_are_open_and_what_became_of_calls() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    client.put("a", "1", None).await.expect("put");
+    client.get("", None).await.expect_err("no key");
+    let watch = watch(&mut client, "a", None).await;
+    let has = |line: &str| member.http("GET", "/metrics", "").1.lines().any(|known| known.starts_with(line));
+    let kv = |method: &str| format!(r#"grpc_method="{method}",grpc_service="etcdserverpb.KV",grpc_type="unary"}} 1"#);
+    assert!(has(&format!("grpc_server_started_total{{{}", kv("Put"))));
+    assert!(has(&format!(r#"grpc_server_handled_total{{grpc_code="OK",{}"#, kv("Put"))));
+    assert!(has(&format!(r#"grpc_server_handled_total{{grpc_code="InvalidArgument",{}"#, kv("Range"))));
+    let of_watch = r#"grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 1"#;
+    let ended = format!(r#"grpc_server_handled_total{{grpc_code="OK",{of_watch}"#);
+    assert!(has(&format!("grpc_server_started_total{{{of_watch}")) && !has(&ended));
+    drop((watch, client));
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !has(&ended) {
+        assert!(tokio::time::Instant::now() < deadline, "the watch never ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lock_passes_on_in_the_order_of_asking() {
     let folder = folder();
     let member = Member::start(folder.path());

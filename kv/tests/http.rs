@@ -135,6 +135,21 @@ fn health_version_and_metrics_are_where_monitors_look() {
     for line in ["etcd_server_has_leader 1", "etcd_mvcc_put_total 1", "etcd_debugging_mvcc_keys_total 1"] {
         assert!(metrics.lines().any(|l| l == line), "no line {line} in {metrics}");
     }
+    for beginning in [
+        "etcd_server_id{server_id=\"",
+        "etcd_cluster_version{cluster_version=\"3.5\"} 1",
+        "etcd_server_is_learner 0",
+        "etcd_server_health_success 1",
+        "etcd_server_quota_backend_bytes ",
+        "etcd_disk_backend_commit_duration_seconds_bucket{le=\"0.001\"} ",
+        "process_cpu_seconds_total ",
+        "process_start_time_seconds 1",
+        "process_max_fds ",
+        "os_fd_used ",
+    ] {
+        assert!(metrics.lines().any(|l| l.starts_with(beginning)), "no line {beginning} in {metrics}");
+    }
+    assert!(metrics.contains("# TYPE etcd_server_proposals_applied_total gauge"), "as in etcd");
     assert!(member.http("GET", "/nowhere", "").0.starts_with("HTTP/1.1 404"));
     assert!(member.http("POST", "/health", "").0.starts_with("HTTP/1.1 405"));
 }

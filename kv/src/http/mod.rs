@@ -12,6 +12,7 @@ mod listen;
 mod messages;
 mod plain;
 mod probes;
+mod process;
 mod streaming;
 mod unary;
 

@@ -6,7 +6,7 @@ use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Request};
 use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{
     exchange::{Ended, send_data, unless},
@@ -30,8 +30,8 @@ pub(super) async fn serve(
     mut respond: SendResponse<Bytes>,
 ) -> Result<(), Ended> {
     let api = api.for_client(request.headers());
-    let path = request.uri().path();
-    api.shared.metrics.call(path, Code::Ok);
+    let path = if request.uri().path() == WATCH { WATCH } else { KEEP_ALIVE };
+    let _open = api.shared.metrics.open(path);
     let watches = path == WATCH;
     let to = respond.send_response(head(), false)?;
     if watches { watch(&api, request.into_body(), to).await } else { keep_alive(&api, request.into_body(), to).await }
