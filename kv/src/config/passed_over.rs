@@ -46,8 +46,6 @@ const VALUED: &[&str] = &[
     "experimental-distributed-tracing-sampling-rate",
     "experimental-snapshot-catchup-entries",
     "feature-gates",
-    // Which suites of TLS 1.2 may be spoken. Those of TLS 1.3 are not chosen in etcd either.
-    "cipher-suites",
 ];
 
 /// Settings that may stand alone.
@@ -78,7 +76,6 @@ struct Refused {
 }
 
 const NO_DISCOVERY: &str = "name the members with --initial-cluster";
-const ONE_VERSION: &str = "TLS 1.3 is spoken";
 const BY_AUTHORITY: &str =
     "let an authority of its own sign those certificates (--trusted-ca-file, --peer-trusted-ca-file)";
 
@@ -94,8 +91,6 @@ const REFUSED: &[Refused] = &[
         harmless: &["false"],
         instead: "begin anew from a snapshot (etcdctl snapshot save, hull-kv import)",
     },
-    Refused { flag: "tls-min-version", harmless: &["", "TLS1.2", "TLS1.3"], instead: ONE_VERSION },
-    Refused { flag: "tls-max-version", harmless: &["", "TLS1.3"], instead: ONE_VERSION },
     Refused { flag: "client-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
     Refused { flag: "peer-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
     Refused { flag: "host-whitelist", harmless: &["", "*"], instead: "set names of hosts apart in front of the store" },
