@@ -110,6 +110,7 @@ impl Maintenance for Api {
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.permit_admin().await?;
         self.move_leader_to(request.get_ref().target_id).await?;
         Ok(Response::new(MoveLeaderResponse::default()))
     }
