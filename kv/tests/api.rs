@@ -274,6 +274,35 @@ async fn who_stops_waiting_for_a_lock_or_an_office_gives_the_place_up() {
 }
 
 #[tokio::test]
+async fn whose_lease_ends_while_waiting_gets_neither_the_lock_nor_the_office() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let (mut first, mut second, mut third) = (client(&member).await, client(&member).await, client(&member).await);
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(first.lease_grant(60, None).await.expect("grant").id());
+    }
+    let with = |lease: i64| Some(etcd_client::LockOptions::new().with_lease(lease));
+    let held = first.lock("l", with(leases[0])).await.expect("lock");
+    let office = first.campaign("e", "first", leases[0]).await.expect("office").take_leader().expect("leader");
+    let (a, b) = (leases[1], leases[2]);
+    let waiting = tokio::spawn(async move { second.lock("l", with(a)).await });
+    let standing = tokio::spawn(async move { third.campaign("e", "third", b).await });
+    for (queue, lease) in [("l/", a), ("e/", b)] {
+        while first.get(queue, Some(GetOptions::new().with_prefix())).await.expect("get").count() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        first.lease_revoke(lease).await.expect("revoke");
+    }
+    first.unlock(held.key()).await.expect("unlock");
+    first.resign(Some(etcd_client::ResignOptions::new().with_leader(office))).await.expect("resign");
+    let lost = refusal(tokio::time::timeout(PATIENCE, waiting).await.expect("in time").expect("task"));
+    assert_eq!(lost, (2, "mutex: session is expired".to_owned()));
+    let lost = refusal(tokio::time::timeout(PATIENCE, standing).await.expect("in time").expect("task"));
+    assert_eq!(lost, (2, "election: not leader".to_owned()));
+}
+
+#[tokio::test]
 async fn locks_and_elections_pass_refusals_on_without_their_code() {
     let folder = folder();
     let member = Member::start(folder.path());

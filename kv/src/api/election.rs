@@ -46,6 +46,8 @@ impl Api {
         }
         let header = self.turn(&request.name, &place).await?;
         waiting.keep();
+        // etcd declares it elected; its first word would be refused.
+        let header = header.ok_or_else(not_leader)?;
         Ok(CampaignResponse { header: Some(header), leader: Some(leader) })
     }
 

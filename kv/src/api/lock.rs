@@ -13,7 +13,9 @@ impl Api {
         let place = self.queue_up(&request.name, request.lease, Bytes::new()).await?;
         let waiting = self.giving_up(&place);
         let header = self.turn(&request.name, &place).await?;
+        // Whether it came or was lost: there is no place to give up any more.
         waiting.keep();
+        let header = header.ok_or_else(|| Status::unknown("mutex: session is expired"))?;
         Ok(LockResponse { header: Some(header), key: place.key })
     }
 }

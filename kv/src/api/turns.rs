@@ -141,8 +141,9 @@ impl Api {
         GivingUp { api: self, key: Some(place.key.clone()) }
     }
 
-    /// Waits until nobody is before `place`.
-    pub(super) async fn turn(&self, name: &[u8], place: &Place) -> Result<ResponseHeader, Status> {
+    /// Waits until nobody is before `place`. `None`: the place was lost meanwhile, because its lease ended.
+    pub(super) async fn turn(&self, name: &[u8], place: &Place) -> Result<Option<ResponseHeader>, Status> {
+        let mut waited = false;
         loop {
             let mut request = self.queue(name, SortOrder::Descend);
             request.max_create_revision = place.created - 1;
@@ -150,10 +151,22 @@ impl Api {
             let header = before.header.unwrap_or_default();
             match before.kvs.into_iter().next() {
                 // Whatever changes, look again.
-                Some(ahead) => drop(self.wait(&ahead.key, header.revision).await),
-                None => return Ok(header),
+                Some(ahead) => {
+                    waited = true;
+                    self.wait(&ahead.key, header.revision).await;
+                }
+                None if waited => return self.kept(place).await,
+                None => return Ok(Some(header)),
             }
         }
+    }
+
+    /// Whether the place is still there.
+    async fn kept(&self, place: &Place) -> Result<Option<ResponseHeader>, Status> {
+        let request = RangeRequest { key: place.key.clone(), keys_only: true, ..RangeRequest::default() };
+        let found = self.range_local(&request).await?;
+        let is_there = found.kvs.first().is_some_and(|pair| pair.create_revision == place.created);
+        Ok(found.header.filter(|_| is_there))
     }
 
     /// Who has the turn now.
