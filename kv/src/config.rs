@@ -1,12 +1,18 @@
 //! Flags and environment, under etcd's names wherever etcd has the setting.
 mod cluster;
 mod connections;
+mod file;
 mod history;
 mod passed_over;
 mod security;
 mod tokens;
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 pub use cluster::{Cluster, State};
 pub use connections::Connections;
@@ -139,6 +145,18 @@ const SETTINGS: &[Setting] = &[
     },
 ];
 
+impl Setting {
+    /// etcd's experimental settings have lost that part of their names in 3.6.
+    fn is_called(&self, flag: &str) -> bool {
+        self.flag == flag || self.flag.strip_prefix("experimental-") == Some(flag)
+    }
+
+    fn said_by(&self, variable: &impl Fn(&str) -> Option<String>) -> Option<String> {
+        let later = || variable(&format!("ETCD_{}", self.variable.strip_prefix("ETCD_EXPERIMENTAL_")?));
+        variable(self.variable).or_else(later)
+    }
+}
+
 /// Every setting.
 fn settings() -> impl Iterator<Item = &'static Setting> {
     let tables =
@@ -147,19 +165,22 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
 }
 
 impl Config {
-    /// From arguments (without the program's name) and a look-up of environment variables. Flags win.
+    /// From arguments (without the program's name), a look-up of environment variables, and what `read` finds in `--config-file`. Flags
+    /// win over variables; as in etcd a file makes both count for nothing.
     ///
     /// # Errors
-    /// An unknown flag, or a value that makes no sense.
+    /// An unknown flag, a value that makes no sense, or a file that cannot be read.
     pub fn parse(
-        args: impl IntoIterator<Item = std::ffi::OsString>,
+        args: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<String>,
+        read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<Asked, ConfigError> {
         passed_over::judge_variables(&variable)?;
-        let mut values: Vec<Option<String>> = settings().map(|setting| variable(setting.variable)).collect();
-        let mut parser = lexopt::Parser::from_args(args);
-        let mut verbs: Vec<std::ffi::OsString> = Vec::new();
+        let mut values: Vec<Option<String>> = settings().map(|setting| setting.said_by(&variable)).collect();
+        let mut parser = lexopt::Parser::from_args(args.into_iter().map(with_two_dashes));
+        let mut verbs: Vec<OsString> = Vec::new();
         let mut passed = Vec::new();
+        let mut config_file = variable("ETCD_CONFIG_FILE").unwrap_or_default();
         while let Some(argument) = parser.next().map_err(|error| ConfigError(error.to_string()))? {
             match argument {
                 lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Asked::Print(help())),
@@ -172,14 +193,20 @@ impl Config {
                 }
                 lexopt::Arg::Long(flag) => {
                     let flag = flag.to_owned();
-                    match settings().position(|setting| setting.flag == flag) {
+                    match settings().position(|setting| setting.is_called(&flag)) {
                         Some(at) => values[at] = Some(value_of(&mut parser, &flag)?),
+                        None if flag == "config-file" => config_file = value_of(&mut parser, &flag)?,
                         None => passed.push(pass_over(&mut parser, flag)?),
                     }
                 }
                 lexopt::Arg::Value(verb) => verbs.push(verb),
                 other => return Err(ConfigError(other.unexpected().to_string())),
             }
+        }
+        if !config_file.is_empty() {
+            let text = read(Path::new(&config_file))
+                .map_err(|error| ConfigError(format!("--config-file {config_file}: {error}")))?;
+            (values, passed) = from_file(&text)?;
         }
         let get = |flag: &str| {
             let found = settings().zip(&values).find(|(setting, _)| setting.flag == flag);
@@ -219,7 +246,7 @@ impl Config {
             cluster,
             passed_over: Vec::new(),
             connections: Connections::from_values(&get)?,
-            security: Security::from_values(&get, std::path::Path::new(&data_dir), &advertise_hosts)?,
+            security: Security::from_values(&get, Path::new(&data_dir), &advertise_hosts)?,
             tokens: tokens::tokens(&get("auth-token"))?,
             max_txn_ops: ops.parse().ok().filter(|ops| *ops > 0).ok_or_else(|| {
                 ConfigError(format!("--max-txn-ops {ops}: a number above 0, such as {MAX_TXN_OPS}, was expected"))
@@ -229,6 +256,39 @@ impl Config {
             bcrypt_cost: number(&get, "bcrypt-cost", 4..=31)? as u32,
             token_ttl_ms: number(&get, "auth-token-ttl", 1..=u64::from(u32::MAX))? * 1000,
         })
+    }
+}
+
+/// What a file sets, and what it sets that has no use here.
+fn from_file(text: &str) -> Result<(Vec<Option<String>>, Vec<String>), ConfigError> {
+    let mut values = vec![None; settings().count()];
+    let mut passed = Vec::new();
+    for (flag, value) in file::settings(text)? {
+        match settings().position(|setting| setting.is_called(&flag)) {
+            Some(at) => values[at] = Some(value),
+            None if passed_over::follows(&flag).is_none() => {
+                return Err(ConfigError(format!("--config-file: unknown setting {flag}")));
+            }
+            // Nothing said.
+            None if value.is_empty() => {}
+            None => {
+                passed_over::judge(&flag, &value)?;
+                passed.push(flag);
+            }
+        }
+    }
+    Ok((values, passed))
+}
+
+/// Go's programs take a flag with one dash, too.
+fn with_two_dashes(argument: OsString) -> OsString {
+    match argument.as_encoded_bytes() {
+        [b'-', first, _, ..] if first.is_ascii_alphabetic() => {
+            let mut longer = OsString::from("-");
+            longer.push(&argument);
+            longer
+        }
+        _ => argument,
     }
 }
 

@@ -9,7 +9,11 @@ use hull_kv::{
 };
 
 fn main() -> ExitCode {
-    let asked = Config::parse(std::env::args_os().skip(1), |name| std::env::var(name).ok());
+    let asked = Config::parse(
+        std::env::args_os().skip(1),
+        |name| std::env::var(name).ok(),
+        |file| std::fs::read_to_string(file),
+    );
     let config = match asked {
         Ok(Asked::Serve(config)) => config,
         Ok(Asked::Import(config, file)) => {

@@ -40,15 +40,70 @@ pub struct Metrics {
     pub txns: AtomicU64,
     /// Events sent to watchers.
     pub events: AtomicU64,
-    /// Bytes received over gRPC.
-    pub received: AtomicU64,
+    /// Times that somebody asked for the health and it was good.
+    pub healthy: AtomicU64,
+    /// Times that it was not.
+    pub unhealthy: AtomicU64,
+    /// Bytes of data that the store may hold; 0: any number.
+    pub quota: AtomicU64,
     calls: Mutex<BTreeMap<String, Calls>>,
+    peers: Mutex<BTreeMap<u64, Traffic>>,
     fsyncs: [AtomicU64; 15],
     fsync_micros: AtomicU64,
 }
 
-/// How often a method was answered with each of gRPC's codes.
-type Calls = BTreeMap<i32, u64>;
+/// What became of the calls of a method.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Streams that are open.
+    open: u64,
+    /// How often each of gRPC's codes was the answer.
+    codes: BTreeMap<i32, u64>,
+}
+
+/// A stream that is open; counted as answered when it ends.
+#[derive(Debug)]
+pub(crate) struct Open<'a> {
+    metrics: &'a Metrics,
+    path: &'static str,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.metrics.with_calls(self.path, |calls| {
+            calls.open -= 1;
+            *calls.codes.entry(Code::Ok.into()).or_default() += 1;
+        });
+    }
+}
+
+/// Which way bytes go between members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the other member.
+    Out,
+    /// From it.
+    In,
+}
+
+/// What went between this member and another one.
+#[derive(Debug, Default)]
+struct Traffic {
+    sent: u64,
+    received: u64,
+    failures: u64,
+}
+
+/// etcd's kind of a method, for the label that dashboards tell streams by.
+fn kind_of(path: &str) -> &'static str {
+    match path {
+        "/etcdserverpb.Watch/Watch" | "/etcdserverpb.Lease/LeaseKeepAlive" => "bidi_stream",
+        "/etcdserverpb.Maintenance/Snapshot" | "/v3electionpb.Election/Observe" | "/grpc.health.v1.Health/Watch" => {
+            "server_stream"
+        }
+        _ => "unary",
+    }
+}
 
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
@@ -70,37 +125,89 @@ impl Metrics {
         if code == Code::Unimplemented {
             return;
         }
+        self.with_calls(path, |calls| *calls.codes.entry(code.into()).or_default() += 1);
+    }
+
+    /// A stream has begun; it ends when the answer is dropped.
+    pub(crate) fn open(&self, path: &'static str) -> Open<'_> {
+        self.with_calls(path, |calls| calls.open += 1);
+        Open { metrics: self, path }
+    }
+
+    fn with_calls(&self, path: &str, change: impl FnOnce(&mut Calls)) {
         let mut calls = lock(&self.calls);
         match calls.get_mut(path) {
-            Some(codes) => *codes.entry(code.into()).or_default() += 1,
-            None => drop(calls.insert(path.to_owned(), Calls::from([(code.into(), 1)]))),
+            Some(known) => change(known),
+            None => change(calls.entry(path.to_owned()).or_default()),
         }
     }
 
+    /// Bytes went to or came from another member.
+    pub(crate) fn moved(&self, member: u64, way: Way, bytes: usize) {
+        let mut peers = lock(&self.peers);
+        let traffic = peers.entry(member).or_default();
+        match way {
+            Way::Out => traffic.sent += bytes as u64,
+            Way::In => traffic.received += bytes as u64,
+        }
+    }
+
+    /// Another member could not be reached, or the connection to it broke.
+    pub(crate) fn unreached(&self, member: u64) {
+        lock(&self.peers).entry(member).or_default().failures += 1;
+    }
+
     fn write_calls(&self, to: &mut Exposition) {
-        let name = "grpc_server_handled_total";
-        to.kind(name, "counter");
-        for (path, codes) in &*lock(&self.calls) {
+        let (started, handled) = ("grpc_server_started_total", "grpc_server_handled_total");
+        let calls = lock(&self.calls);
+        let labels = |path: &str| {
             let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-            for (code, count) in codes {
+            format!("grpc_method=\"{method}\",grpc_service=\"{service}\",grpc_type=\"{}\"", kind_of(path))
+        };
+        to.kind(started, "counter");
+        for (path, calls) in &*calls {
+            let all = calls.open + calls.codes.values().sum::<u64>();
+            to.line(&format!("{started}{{{}}} {all}", labels(path)));
+        }
+        to.kind(handled, "counter");
+        for (path, calls) in &*calls {
+            for (code, count) in &calls.codes {
                 // The names of gRPC for Go, which differ in two of them.
                 let code = match Code::from_i32(*code) {
                     Code::Ok => "OK".to_owned(),
                     Code::Cancelled => "Canceled".to_owned(),
                     code => format!("{code:?}"),
                 };
-                to.line(&format!(
-                    "{name}{{grpc_code=\"{code}\",grpc_method=\"{method}\",grpc_service=\"{service}\"}} {count}"
-                ));
+                to.line(&format!("{handled}{{grpc_code=\"{code}\",{}}} {count}", labels(path)));
             }
         }
     }
 
+    fn write_peers(&self, to: &mut Exposition) {
+        let peers = lock(&self.peers);
+        if peers.is_empty() {
+            return;
+        }
+        let mut row = |name: &str, label: &str, number: fn(&Traffic) -> u64| {
+            to.kind(name, "counter");
+            for (member, traffic) in &*peers {
+                to.line(&format!("{name}{{{label}=\"{member:x}\"}} {}", number(traffic)));
+            }
+        };
+        row("etcd_network_peer_sent_bytes_total", "To", |traffic| traffic.sent);
+        row("etcd_network_peer_received_bytes_total", "From", |traffic| traffic.received);
+        row("etcd_network_peer_sent_failures_total", "To", |traffic| traffic.failures);
+    }
+
     /// The counters in Prometheus' text format.
     pub fn write(&self, to: &mut Exposition) {
+        // Gauges in etcd, whatever their names say.
+        to.gauge("etcd_server_proposals_applied_total", self.applied.load(Ordering::Relaxed));
+        to.gauge("etcd_server_proposals_committed_total", self.committed.load(Ordering::Relaxed));
+        to.gauge("etcd_server_quota_backend_bytes", self.quota.load(Ordering::Relaxed));
         let rows: [(&str, &AtomicU64); 9] = [
-            ("etcd_server_proposals_applied_total", &self.applied),
-            ("etcd_server_proposals_committed_total", &self.committed),
+            ("etcd_server_health_success", &self.healthy),
+            ("etcd_server_health_failures", &self.unhealthy),
             ("etcd_server_proposals_failed_total", &self.failed),
             ("etcd_server_leader_changes_seen_total", &self.leader_changes),
             ("etcd_mvcc_range_total", &self.ranges),
@@ -113,11 +220,14 @@ impl Metrics {
             to.counter(name, counter.load(Ordering::Relaxed));
         }
         self.write_calls(to);
-        self.write_fsyncs(to);
+        self.write_peers(to);
+        // A commit waits for the log and for nothing else: there is no database file whose transactions would take time of their own.
+        for name in ["etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds"] {
+            self.write_fsyncs(to, name);
+        }
     }
 
-    fn write_fsyncs(&self, to: &mut Exposition) {
-        let name = "etcd_disk_wal_fsync_duration_seconds";
+    fn write_fsyncs(&self, to: &mut Exposition, name: &str) {
         let mut total = 0;
         to.kind(name, "histogram");
         for (at, bucket) in self.fsyncs.iter().enumerate() {
@@ -138,7 +248,7 @@ pub struct Exposition {
 
 impl Exposition {
     /// A number that only grows.
-    pub fn counter(&mut self, name: &str, value: u64) {
+    pub fn counter(&mut self, name: &str, value: impl std::fmt::Display) {
         self.kind(name, "counter");
         self.line(&format!("{name} {value}"));
     }
@@ -147,6 +257,13 @@ impl Exposition {
     pub fn gauge(&mut self, name: &str, value: impl std::fmt::Display) {
         self.kind(name, "gauge");
         self.line(&format!("{name} {value}"));
+    }
+
+    /// A number with labels, which say what there is to say.
+    pub fn labelled(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.kind(name, "gauge");
+        let labels = labels.iter().map(|(label, said)| format!("{label}=\"{said}\"")).collect::<Vec<_>>().join(",");
+        self.line(&format!("{name}{{{labels}}} {value}"));
     }
 
     fn kind(&mut self, name: &str, kind: &str) {

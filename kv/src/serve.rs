@@ -4,7 +4,7 @@ mod join;
 
 use std::{
     fmt, io,
-    sync::{Arc, mpsc::Sender},
+    sync::{Arc, atomic::Ordering, mpsc::Sender},
     time::Duration,
 };
 
@@ -137,6 +137,8 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     }
     let shared = Arc::clone(driver.shared());
     write(&shared.store).set_token_ttl(config.token_ttl_ms);
+    let quota = config.quota.bytes(total_memory());
+    shared.metrics.quota.store(if quota == u64::MAX { 0 } else { quota }, Ordering::Relaxed);
     let inputs = Inputs::default();
     let local =
         Local { shared: Arc::clone(&shared), cluster: driver.cluster_id(), inputs: inputs.sender.clone(), dialer };

@@ -157,6 +157,7 @@ async fn a_watch_below_the_compaction_is_cancelled_with_the_revision_to_go_on_fr
     let message = next(&mut watch).await;
     assert!(message.canceled());
     assert_eq!(message.compact_revision(), 4);
+    assert_eq!(message.header().map(etcd_client::ResponseHeader::revision), Some(0), "it did not get to any");
 }
 
 #[tokio::test]
@@ -210,6 +211,30 @@ async fn status_members_and_checksum_are_told() {
 }
 
 #[tokio::test]
+async fn monitors_see_how_many_streams_are_open_and_what_became_of_calls() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    client.put("a", "1", None).await.expect("put");
+    client.get("", None).await.expect_err("no key");
+    let watch = watch(&mut client, "a", None).await;
+    let has = |line: &str| member.http("GET", "/metrics", "").1.lines().any(|known| known.starts_with(line));
+    let kv = |method: &str| format!(r#"grpc_method="{method}",grpc_service="etcdserverpb.KV",grpc_type="unary"}} 1"#);
+    assert!(has(&format!("grpc_server_started_total{{{}", kv("Put"))));
+    assert!(has(&format!(r#"grpc_server_handled_total{{grpc_code="OK",{}"#, kv("Put"))));
+    assert!(has(&format!(r#"grpc_server_handled_total{{grpc_code="InvalidArgument",{}"#, kv("Range"))));
+    let of_watch = r#"grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 1"#;
+    let ended = format!(r#"grpc_server_handled_total{{grpc_code="OK",{of_watch}"#);
+    assert!(has(&format!("grpc_server_started_total{{{of_watch}")) && !has(&ended));
+    drop((watch, client));
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !has(&ended) {
+        assert!(tokio::time::Instant::now() < deadline, "the watch never ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lock_passes_on_in_the_order_of_asking() {
     let folder = folder();
     let member = Member::start(folder.path());
@@ -222,6 +247,71 @@ async fn a_lock_passes_on_in_the_order_of_asking() {
     client.unlock(first.key()).await.expect("unlock");
     let second = tokio::time::timeout(PATIENCE, waiting).await.expect("in time").expect("task").expect("lock");
     assert_ne!(second.key(), first.key());
+}
+
+#[tokio::test]
+async fn who_stops_waiting_for_a_lock_or_an_office_gives_the_place_up() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let (mut first, mut second) = (client(&member).await, client(&member).await);
+    let held = first.lock("l", None).await.expect("lock");
+    let office = first.lease_grant(60, None).await.expect("grant").id();
+    first.campaign("e", "first", office).await.expect("office");
+    let lease = second.lease_grant(60, None).await.expect("grant").id();
+    let a_moment = Duration::from_millis(300);
+    let options = etcd_client::LockOptions::new().with_lease(lease);
+    assert!(tokio::time::timeout(a_moment, second.lock("l", Some(options))).await.is_err(), "it is held");
+    assert!(tokio::time::timeout(a_moment, second.campaign("e", "second", lease)).await.is_err(), "it is taken");
+    for queue in ["l/", "e/"] {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while first.get(queue, Some(GetOptions::new().with_prefix())).await.expect("get").count() > 1 {
+            assert!(tokio::time::Instant::now() < deadline, "the place in {queue} stays");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let left = first.get("l/", Some(GetOptions::new().with_prefix())).await.expect("get");
+    assert_eq!(left.kvs()[0].key(), held.key());
+}
+
+#[tokio::test]
+async fn whose_lease_ends_while_waiting_gets_neither_the_lock_nor_the_office() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let (mut first, mut second, mut third) = (client(&member).await, client(&member).await, client(&member).await);
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(first.lease_grant(60, None).await.expect("grant").id());
+    }
+    let with = |lease: i64| Some(etcd_client::LockOptions::new().with_lease(lease));
+    let held = first.lock("l", with(leases[0])).await.expect("lock");
+    let office = first.campaign("e", "first", leases[0]).await.expect("office").take_leader().expect("leader");
+    let (a, b) = (leases[1], leases[2]);
+    let waiting = tokio::spawn(async move { second.lock("l", with(a)).await });
+    let standing = tokio::spawn(async move { third.campaign("e", "third", b).await });
+    for (queue, lease) in [("l/", a), ("e/", b)] {
+        while first.get(queue, Some(GetOptions::new().with_prefix())).await.expect("get").count() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        first.lease_revoke(lease).await.expect("revoke");
+    }
+    first.unlock(held.key()).await.expect("unlock");
+    first.resign(Some(etcd_client::ResignOptions::new().with_leader(office))).await.expect("resign");
+    let lost = refusal(tokio::time::timeout(PATIENCE, waiting).await.expect("in time").expect("task"));
+    assert_eq!(lost, (2, "mutex: session is expired".to_owned()));
+    let lost = refusal(tokio::time::timeout(PATIENCE, standing).await.expect("in time").expect("task"));
+    assert_eq!(lost, (2, "election: not leader".to_owned()));
+}
+
+#[tokio::test]
+async fn locks_and_elections_pass_refusals_on_without_their_code() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let unknown_lease = (2, "etcdserver: requested lease not found".to_owned());
+    let options = etcd_client::LockOptions::new().with_lease(99);
+    assert_eq!(refusal(client.lock("l", Some(options)).await), unknown_lease);
+    assert_eq!(refusal(client.campaign("e", "me", 99).await), unknown_lease);
+    assert_eq!(refusal(client.unlock("").await), (2, "etcdserver: key is not provided".to_owned()));
 }
 
 #[tokio::test]

@@ -102,6 +102,16 @@ async fn a_watch_and_a_lease_need_permission_for_their_keys() {
     root.put("x", "1", Some(PutOptions::new().with_lease(lease))).await.expect("put");
     assert_eq!(refusal(ann.lease_revoke(lease).await), (7, DENIED.into()));
     assert_eq!(refusal(ann.lease_time_to_live(lease, None).await), (7, DENIED.into()));
+    assert_eq!(refusal(ann.lease_keep_alive(lease).await), (7, DENIED.into()));
+    let mut nobody = anonymous(&member).await;
+    let unnamed = (3, "etcdserver: user name is empty".to_owned());
+    assert_eq!(refusal(nobody.lease_keep_alive(lease).await), unnamed);
+    assert_eq!(refusal(nobody.lease_grant(60, None).await), unnamed);
+    assert_eq!(refusal(nobody.leases().await), unnamed);
+    assert_eq!(refusal(nobody.compact(1, None).await), unnamed);
+    assert_eq!(refusal(nobody.move_leader(1).await), unnamed);
+    let own = ann.lease_grant(60, None).await.expect("grant").id();
+    ann.lease_keep_alive(own).await.expect("a lease without keys is anybody's who has a name");
     root.lease_revoke(lease).await.expect("revoke");
 }
 
@@ -134,9 +144,9 @@ async fn the_gateway_takes_the_token_as_authorization() {
     assert!(head.starts_with("HTTP/1.1 400"), "{head} {body}");
     assert!(body.contains("etcdserver: user name is empty"), "{body}");
     let (_, metrics) = member.http("GET", "/metrics", "");
-    let logins =
-        r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Authenticate",grpc_service="etcdserverpb.Auth"} 2"#;
-    assert!(metrics.contains(logins), "root's and ann's: {metrics}");
+    let method = r#"grpc_method="Authenticate",grpc_service="etcdserverpb.Auth",grpc_type="unary""#;
+    let logins = format!(r#"grpc_server_handled_total{{grpc_code="OK",{method}}} 2"#);
+    assert!(metrics.contains(&logins), "root's and ann's: {metrics}");
     let token = format!("Authorization: {token}\r\n");
     let (head, body) = member.http_with("POST", "/v3/kv/range", &token, r#"{"key":"YW5uLw=="}"#);
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");

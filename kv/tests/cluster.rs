@@ -287,6 +287,22 @@ async fn a_leader_that_is_asked_to_stop_hands_over_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn monitors_see_what_goes_between_the_members() {
+    let cluster = Cluster::start(3);
+    cluster.client(0).await.put("k", "v", None).await.expect("put");
+    let leader = cluster.leader(0).await;
+    let metrics = cluster.member(leader).http("GET", "/metrics", "").1;
+    let bytes = |name: &str| -> Vec<u64> {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+    };
+    for name in ["etcd_network_peer_sent_bytes_total{To=", "etcd_network_peer_received_bytes_total{From="] {
+        let found = bytes(name);
+        assert!(found.len() == 2 && found.iter().all(|bytes| *bytes > 0), "{name} {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_linearizable_reads_are_refused_and_only_serializable_ones_answered() {
     let mut cluster = Cluster::start(3);
     let mut client = cluster.client(0).await;

@@ -46,6 +46,11 @@ async fn step(client: &mut Client, n: usize) {
             client.txn(Txn::new().when([when]).and_then(ops).or_else(otherwise)).await.map(drop).or(Ok(()))
         }
         2 => client.put(key, "leased", Some(PutOptions::new().with_lease(9))).await.map(drop),
+        // To etcd that is no change of the same key twice.
+        3 => {
+            let ops = [TxnOp::delete("k2", Some(DeleteOptions::new().with_from_key())), TxnOp::put(key, "after", None)];
+            client.txn(Txn::new().and_then(ops)).await.map(drop)
+        }
         _ => client.put(key, "v".repeat(n % 50), None).await.map(drop),
     };
     done.expect("step");

@@ -28,14 +28,26 @@ fn flags_of_etcd_that_tune_what_is_not_here_are_passed_over_and_told() {
         "--force-new-cluster=false",
         "--cors",
         "*",
+        "--unsafe-no-fsync",
+        "-cipher-suites",
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "--feature-gates=InitialCorruptCheck=true",
+        "--watch-progress-notify-interval=5s",
+        "--compact-hash-check-time=1m",
     ];
     let member = Member::start_with(folder.path(), &flags);
     assert!(member.http("GET", "/health", "").0.starts_with("HTTP/1.1 200"));
     member.kill();
     let log = std::fs::read_to_string(folder.path().join("log")).expect("log");
-    for flag in
-        ["logger", "log-level", "enable-v2", "snapshot-count", "experimental-x", "experimental-corrupt-check-time"]
-    {
+    for flag in [
+        "logger",
+        "log-level",
+        "enable-v2",
+        "snapshot-count",
+        "experimental-x",
+        "unsafe-no-fsync",
+        "compact-hash-check-time",
+    ] {
         assert!(log.contains(&format!("--{flag}: tunes what this store does not have")), "{flag}:\n{log}");
     }
 }
@@ -46,11 +58,8 @@ fn settings_of_etcd_that_would_change_a_promise_are_refused_by_name() {
         ("--discovery=x", "name the members with --initial-cluster"),
         ("--force-new-cluster", "hull-kv import"),
         ("--wal-dir=/x", "lie together in --data-dir"),
-        ("--unsafe-no-fsync", "what is acknowledged is on the disk"),
-        ("--config-file=/x", "flags or variables"),
         ("--host-whitelist=a.example", "in front of the store"),
         ("--enable-grpc-gateway=false", "part of the port"),
-        ("--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA", "TLS 1.3"),
     ] {
         let text = refusal(&[flag], &[]);
         let name = flag.split('=').next().unwrap_or(flag);
@@ -60,8 +69,29 @@ fn settings_of_etcd_that_would_change_a_promise_are_refused_by_name() {
     assert!(text.contains("--force-new-cluster true"), "{text}");
     assert!(refusal(&["--no-such-flag", "x"], &[]).contains("unknown flag --no-such-flag"));
     assert!(refusal(&["--listen-client-urls", "127.0.0.1:1"], &[]).contains("http://ip:port was expected"));
+    assert!(refusal(&["--tls-min-version", "TLS1.1"], &[]).contains("TLS1.2 or TLS1.3 was expected"));
     assert!(refusal(&["--max-txn-ops", "none"], &[]).contains("a number above 0"));
     assert!(refusal(&["--max-request-bytes", "99999999999"], &[]).contains("from 1 to 10485760"));
+}
+
+#[test]
+fn a_file_sets_everything_and_flags_beside_it_count_for_nothing() {
+    let folder = folder();
+    let port = free_port();
+    let (data, file) = (folder.path().join("data"), folder.path().join("etcd.yml"));
+    let text = format!(
+        "name: from-file\ndata-dir: {}\nlisten-client-urls: http://127.0.0.1:{port}\nlogger: zap\n\
+         client-transport-security:\n  client-cert-auth: false\n",
+        data.display()
+    );
+    std::fs::write(&file, &text).expect("file");
+    let path = file.to_str().expect("text");
+    let mut member = Member::start_with(folder.path(), &["--name", "from-flag", "--config-file", path]);
+    member.port = port;
+    assert!(member.http("POST", "/v3/cluster/member/list", "{}").1.contains(r#""name":"from-file""#));
+    std::fs::write(&file, text + "no-such-setting: x\n").expect("file");
+    assert!(refusal(&["--config-file", path], &[]).contains("unknown setting no-such-setting"));
+    assert!(refusal(&[], &[("ETCD_CONFIG_FILE", "/nowhere.yml")]).contains("--config-file /nowhere.yml: No such file"));
 }
 
 #[tokio::test]

@@ -84,6 +84,29 @@ fn the_json_gateway_speaks_grpc_gateways_dialect() {
 }
 
 #[test]
+fn a_downgrade_is_announced_once_and_can_be_taken_back() {
+    let folder = folder();
+    let mut member = Member::start(folder.path());
+    fn said(member: &Member, action: &str, version: &str) -> String {
+        let request = format!(r#"{{"action":"{action}","version":"{version}"}}"#);
+        member.http("POST", "/v3/maintenance/downgrade", &request).1
+    }
+    let well = r#""version":"3.5.0"}"#;
+    assert!(said(&member, "CANCEL", "").contains("etcdserver: no inflight downgrade job"));
+    assert!(said(&member, "VALIDATE", "garbage").contains("etcdserver: wrong downgrade target version format"));
+    assert!(said(&member, "ENABLE", "3.5.0").contains("etcdserver: invalid downgrade target version"));
+    assert!(said(&member, "VALIDATE", "3.4").ends_with(well));
+    assert!(said(&member, "ENABLE", "3.4.0").ends_with(well));
+    assert!(member.stop());
+    member = Member::start(folder.path());
+    for action in ["VALIDATE", "ENABLE"] {
+        assert!(said(&member, action, "3.4.0").contains("etcdserver: cluster has a downgrade job in progress"));
+    }
+    assert!(said(&member, "CANCEL", "").ends_with(well));
+    assert!(said(&member, "CANCEL", "").contains("etcdserver: no inflight downgrade job"));
+}
+
+#[test]
 fn a_watch_over_json_is_a_line_an_answer() {
     let folder = folder();
     let member = Member::start(folder.path());
@@ -112,8 +135,48 @@ fn health_version_and_metrics_are_where_monitors_look() {
     for line in ["etcd_server_has_leader 1", "etcd_mvcc_put_total 1", "etcd_debugging_mvcc_keys_total 1"] {
         assert!(metrics.lines().any(|l| l == line), "no line {line} in {metrics}");
     }
+    for beginning in [
+        "etcd_server_id{server_id=\"",
+        "etcd_cluster_version{cluster_version=\"3.5\"} 1",
+        "etcd_server_is_learner 0",
+        "etcd_server_health_success 1",
+        "etcd_server_quota_backend_bytes ",
+        "etcd_disk_backend_commit_duration_seconds_bucket{le=\"0.001\"} ",
+        "process_cpu_seconds_total ",
+        "process_start_time_seconds 1",
+        "process_max_fds ",
+        "os_fd_used ",
+    ] {
+        assert!(metrics.lines().any(|l| l.starts_with(beginning)), "no line {beginning} in {metrics}");
+    }
+    assert!(metrics.contains("# TYPE etcd_server_proposals_applied_total gauge"), "as in etcd");
     assert!(member.http("GET", "/nowhere", "").0.starts_with("HTTP/1.1 404"));
     assert!(member.http("POST", "/health", "").0.starts_with("HTTP/1.1 405"));
+}
+
+#[test]
+fn probes_are_checks_with_names_that_can_be_told_left_out_and_asked_alone() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let ask = |path: &str| {
+        let (head, body) = member.http("GET", path, "");
+        (head.split(' ').nth(1).unwrap_or_default().to_owned(), body)
+    };
+    let ok = |body: &str| ("200".to_owned(), body.to_owned());
+    assert_eq!((ask("/livez"), ask("/readyz")), (ok("ok\n"), ok("ok\n")));
+    assert_eq!(ask("/livez?verbose"), ok("[+]serializable_read ok\nok\n"));
+    let all = "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\nok\n";
+    assert_eq!(ask("/readyz?verbose"), ok(all));
+    let rest = "[+]serializable_read ok\nok\n";
+    assert_eq!(ask("/readyz?verbose&exclude=linearizable_read&exclude=data_corruption"), ok(rest));
+    assert_eq!(ask("/readyz/linearizable_read"), ok("ok\n"));
+    assert_eq!((ask("/readyz/nonsense").0, ask("/livez/data_corruption").0), ("404".into(), "404".into()));
+    let corrupt = r#"{"action":"ACTIVATE","memberID":"1","alarm":"CORRUPT"}"#;
+    member.http("POST", "/v3/maintenance/alarm", corrupt);
+    let (code, told) = ask("/readyz");
+    assert_eq!(code, "503");
+    assert!(told.starts_with("[-]data_corruption failed: alarm activated: CORRUPT\n"), "{told}");
+    assert_eq!((ask("/readyz?exclude=data_corruption").0, ask("/livez").0), ("200".into(), "200".into()));
 }
 
 #[test]

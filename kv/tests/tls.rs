@@ -5,9 +5,10 @@ use std::{path::Path, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::{
-    ClientConfig, RootCertStore,
+    CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    version::{TLS12, TLS13},
 };
 use support::{Member, folder, free_port};
 use tokio::{
@@ -127,6 +128,56 @@ async fn clients_need_a_certificate_of_the_authority_and_renewed_files_count_at_
     // Half of a renewal: the old ones are used on.
     std::fs::write(files.join("server.key"), "no key").expect("write");
     assert!(ask(files, port, Some("client")).await.is_ok());
+}
+
+/// The version and the cipher suite that a client agrees on which speaks only that version.
+async fn agreed(
+    folder: &Path,
+    port: u16,
+    version: &'static SupportedProtocolVersion,
+) -> Option<(ProtocolVersion, CipherSuite)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(folder, "ca")).expect("root");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
+    let host = ServerName::try_from("127.0.0.1").expect("name");
+    let stream = TlsConnector::from(Arc::new(config)).connect(host, stream).await.ok()?;
+    let session = stream.get_ref().1;
+    Some((session.protocol_version()?, session.negotiated_cipher_suite()?.suite()))
+}
+
+#[tokio::test]
+async fn clients_made_for_etcd_speak_tls_1_2_unless_that_is_switched_off_and_with_the_suites_that_are_named() {
+    let folder = folder();
+    let files = folder.path();
+    Authority::new(files).sign(files, "server");
+    let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305";
+    let (old, new) = (Some(ProtocolVersion::TLSv1_2), Some(ProtocolVersion::TLSv1_3));
+    for (more, expected) in [
+        (vec![], (old, new)),
+        (vec!["--tls-min-version=TLS1.3"], (None, new)),
+        (vec!["--tls-max-version=TLS1.2"], (old, None)),
+        (vec!["--cipher-suites", suite], (old, new)),
+        (vec!["--cipher-suites", "TLS_RSA_WITH_AES_128_CBC_SHA"], (None, new)),
+    ] {
+        let port = free_port();
+        let (url, cert, key) =
+            (format!("https://127.0.0.1:{port}"), path(files, "server.pem"), path(files, "server.key"));
+        let flags = ["--listen-client-urls", &url, "--cert-file", &cert, "--key-file", &key];
+        let flags: Vec<&str> = flags.into_iter().chain(more.iter().copied()).collect();
+        let _member = Member::spawn(files, port, &flags).ready();
+        let with_old = agreed(files, port, &TLS12).await;
+        let with_new = agreed(files, port, &TLS13).await;
+        assert_eq!((with_old.map(|(version, _)| version), with_new.map(|(version, _)| version)), expected, "{more:?}");
+        if more.contains(&suite) {
+            let only = CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+            assert_eq!(with_old.map(|(_, suite)| suite), Some(only));
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Alarms: conditions that a member raised and somebody must lower. NOSPACE makes the store refuse what needs space.
+//! Alarms: conditions that a member raised and somebody must lower. NOSPACE makes the store refuse what needs space, CORRUPT
+//! whatever changes data.
 use hull_kv_proto::etcdserverpb::{AlarmMember, AlarmType};
 
 /// The alarms that are up, in the order of member and kind.
@@ -31,7 +32,16 @@ impl Alarms {
 
     /// Whether any member ran out of space.
     pub fn no_space(&self) -> bool {
-        self.up.iter().any(|m| m.alarm == AlarmType::Nospace as i32)
+        self.is_up(AlarmType::Nospace)
+    }
+
+    /// Whether somebody found that members hold different data.
+    pub(crate) fn corrupt(&self) -> bool {
+        self.is_up(AlarmType::Corrupt)
+    }
+
+    fn is_up(&self, alarm: AlarmType) -> bool {
+        self.up.iter().any(|m| m.alarm == alarm as i32)
     }
 
     /// All of them.

@@ -65,6 +65,9 @@ impl Store {
     }
 
     fn apply_op(&mut self, op: Op, now: Instant) -> Result<Response, Refused> {
+        if self.alarms.corrupt() && changes_data(&op) {
+            return Err(Refused::Corrupt);
+        }
         if self.alarms.no_space() && takes_space(&op) {
             return Err(Refused::NoSpace);
         }
@@ -96,6 +99,10 @@ impl Store {
             Op::Login(login) => {
                 let token = self.auth.login(login, self.applied.index, now)?;
                 Ok(Response::Token(self.revision, token))
+            }
+            Op::DowngradeChange(change) => {
+                self.downgrade = change.target;
+                Ok(Response::Internal)
             }
             Op::MemberChange(change) => {
                 self.members.change(change)?;
@@ -146,6 +153,23 @@ impl Store {
             AlarmAction::Deactivate => self.alarms.lower(request.member_id, request.alarm).into_iter().collect(),
         };
         AlarmResponse { header: Some(header(self.revision)), alarms }
+    }
+}
+
+/// Whether a command changes keys or leases, which the CORRUPT alarm refuses, even to a member that ends leases: whatever is changed
+/// then would hide what went wrong.
+fn changes_data(op: &Op) -> bool {
+    match op {
+        Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) | Op::Compaction(_) | Op::LeaseGrant(_) | Op::LeaseRevoke(_) => {
+            true
+        }
+        Op::LeaseCheckpoint(_)
+        | Op::Alarm(_)
+        | Op::MemberAttributes(_)
+        | Op::AuthChange(_)
+        | Op::Login(_)
+        | Op::DowngradeChange(_)
+        | Op::MemberChange(_) => false,
     }
 }
 

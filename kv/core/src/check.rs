@@ -6,7 +6,7 @@ use hull_kv_proto::etcdserverpb::{
     DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request,
 };
 
-use crate::{error::Refused, keyrange::KeyRange};
+use crate::error::Refused;
 
 /// # Errors
 /// No key.
@@ -66,7 +66,20 @@ fn check_ops(request: &TxnRequest, max_ops: usize) -> Result<(), Refused> {
 #[derive(Default)]
 struct Changes {
     puts: HashSet<Bytes>,
-    deletes: Vec<KeyRange>,
+    deletes: Vec<Interval>,
+}
+
+/// What a delete covers in the eyes of etcd's rule. An end of one zero byte is taken at its word there, not as "to the last key":
+/// so a put after the delete of all keys is no duplicate.
+struct Interval {
+    key: Bytes,
+    end: Bytes,
+}
+
+impl Interval {
+    fn contains(&self, key: &Bytes) -> bool {
+        if self.end.is_empty() { self.key == *key } else { self.key <= *key && *key < self.end }
+    }
 }
 
 impl Changes {
@@ -75,7 +88,7 @@ impl Changes {
         let mut all = Self::default();
         for op in ops {
             if let Some(Request::RequestDeleteRange(delete)) = &op.request {
-                all.deletes.push(KeyRange::new(&delete.key, &delete.range_end));
+                all.deletes.push(Interval { key: delete.key.clone(), end: delete.range_end.clone() });
             }
         }
         for op in ops {
@@ -104,7 +117,7 @@ impl Changes {
     }
 
     fn add_put(&mut self, key: Bytes) -> Result<(), Refused> {
-        if self.deletes.iter().any(|range| range.contains(&key)) || !self.puts.insert(key) {
+        if self.deletes.iter().any(|deleted| deleted.contains(&key)) || !self.puts.insert(key) {
             return Err(Refused::DuplicateKey);
         }
         Ok(())

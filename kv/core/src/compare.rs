@@ -33,7 +33,7 @@ impl Store {
         let range = KeyRange::new(&condition.key, &condition.range_end);
         let mut found = self.index.range(&range, self.revision).filter_map(|(_, rev)| self.history.get(rev)).peekable();
         if found.peek().is_none() {
-            return Ok(condition.target() != CompareTarget::Value && satisfied(condition, None, &**self.values())?);
+            return Ok(condition.target != CompareTarget::Value as i32 && satisfied(condition, None, &**self.values())?);
         }
         for record in found {
             if !satisfied(condition, Some(&record), &**self.values())? {
@@ -48,7 +48,9 @@ fn satisfied(condition: &Compare, record: Option<&Record>, values: &dyn Values) 
     let union = condition.target_union.as_ref();
     let number =
         |actual: fn(&Record) -> i64, expected: Option<i64>| record.map_or(0, actual).cmp(&expected.unwrap_or(0));
-    let ordering = match condition.target() {
+    // As in etcd a target that nobody knows is equal to what is expected, and a result that nobody knows holds.
+    let Ok(target) = CompareTarget::try_from(condition.target) else { return Ok(holds(condition, Ordering::Equal)) };
+    let ordering = match target {
         CompareTarget::Value => {
             let expected: &[u8] = match union {
                 Some(TargetUnion::Value(value)) => value,
@@ -74,10 +76,15 @@ fn satisfied(condition: &Compare, record: Option<&Record>, values: &dyn Values) 
             number(|r| r.lease, union.and_then(|u| if let TargetUnion::Lease(n) = u { Some(*n) } else { None }))
         }
     };
-    Ok(match condition.result() {
-        CompareResult::Equal => ordering == Ordering::Equal,
-        CompareResult::NotEqual => ordering != Ordering::Equal,
-        CompareResult::Greater => ordering == Ordering::Greater,
-        CompareResult::Less => ordering == Ordering::Less,
-    })
+    Ok(holds(condition, ordering))
+}
+
+fn holds(condition: &Compare, ordering: Ordering) -> bool {
+    match CompareResult::try_from(condition.result) {
+        Ok(CompareResult::Equal) => ordering == Ordering::Equal,
+        Ok(CompareResult::NotEqual) => ordering != Ordering::Equal,
+        Ok(CompareResult::Greater) => ordering == Ordering::Greater,
+        Ok(CompareResult::Less) => ordering == Ordering::Less,
+        Err(_) => true,
+    }
 }

@@ -106,6 +106,8 @@ pub enum Refused {
     NotEnoughStarted,
     /// Members are unreachable, so the change could cost the majority.
     Unhealthy,
+    /// The CORRUPT alarm is up.
+    Corrupt,
     /// A value outside memory is damaged or cannot be read: the member stops.
     Unreadable,
 }
@@ -149,7 +151,7 @@ impl Refused {
             Self::InvalidAuthToken => Code::Unauthenticated,
             Self::NoPasswordUser => Code::Unknown,
             Self::Unhealthy => Code::Unavailable,
-            Self::Unreadable => Code::DataLoss,
+            Self::Corrupt | Self::Unreadable => Code::DataLoss,
         }
     }
 
@@ -194,6 +196,7 @@ impl Refused {
             Self::LearnerNotReady => "etcdserver: can only promote a learner member which is in sync with leader",
             Self::NotEnoughStarted => "etcdserver: re-configuration failed due to not enough started members",
             Self::Unhealthy => "etcdserver: unhealthy cluster",
+            Self::Corrupt => "etcdserver: corrupt cluster",
             // etcd has no such refusal: it answers with whatever its database file holds.
             Self::Unreadable => "etcdserver: a value on this member's disk is damaged; the member stops",
         }

@@ -99,7 +99,7 @@ impl Filters {
     /// through is sorted.
     pub(crate) fn enough(&self, request: &RangeRequest, limit: usize) -> usize {
         let all_pass = self.mods == (0, 0) && self.creates == (0, 0);
-        let unsorted = request.sort_order() == SortOrder::None;
+        let unsorted = request.sort_order == SortOrder::None as i32;
         if unsorted && all_pass && limit > 0 { limit + 1 } else { usize::MAX }
     }
 
@@ -118,9 +118,10 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// etcd's rule: a target other than the key without an order sorts ascending.
+    /// etcd's rule: a target other than the key without an order sorts ascending. An order that nobody knows is none at all.
     pub(crate) fn of(request: &RangeRequest) -> Self {
-        match (request.sort_target(), request.sort_order()) {
+        let Ok(order) = SortOrder::try_from(request.sort_order) else { return Self::AsFound };
+        match (request.sort_target(), order) {
             (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => Self::AsFound,
             (target, SortOrder::None) => Self::By(target, SortOrder::Ascend),
             (target, order) => Self::By(target, order),

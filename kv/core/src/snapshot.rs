@@ -92,6 +92,7 @@ impl SnapshotCursor {
             alarms: store.alarms.all().to_vec(),
             records: store.history.len() as u64,
             auth: Some(store.auth.to_wire()),
+            downgrade: store.downgrade.clone(),
             removed: store.members.removed(),
         };
         let leases: Vec<_> = store
@@ -248,6 +249,7 @@ impl Restore {
         head.members.into_iter().map(Member::from).for_each(|member| members.insert(member));
         members.restore_removed(head.removed);
         store.members = members;
+        store.downgrade = head.downgrade;
         Ok(())
     }
 

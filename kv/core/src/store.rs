@@ -63,6 +63,8 @@ pub struct Store {
     pub(crate) alarms: Alarms,
     pub(crate) auth: Auth,
     pub(crate) members: Members,
+    /// The version that a downgrade was announced to; empty without one.
+    pub(crate) downgrade: String,
     pub(crate) applied: Applied,
     pub(crate) cluster_id: u64,
     pub(crate) revision: i64,
@@ -96,6 +98,7 @@ impl Store {
             alarms: Alarms::default(),
             auth: Auth::default(),
             members: Members::default(),
+            downgrade: String::new(),
             applied: Applied::default(),
             cluster_id: 0,
             revision: 1,
@@ -118,6 +121,11 @@ impl Store {
     /// The revision of the last compaction; -1 before the first, as etcd says.
     pub fn compacted(&self) -> i64 {
         self.compacted
+    }
+
+    /// The version that a downgrade of the cluster was announced to, if one was.
+    pub fn downgrade(&self) -> Option<&str> {
+        Some(self.downgrade.as_str()).filter(|target| !target.is_empty())
     }
 
     /// Where the state stands in the log.

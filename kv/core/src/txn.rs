@@ -79,7 +79,12 @@ impl Store {
     }
 
     fn check_txn_range(&self, range: &RangeRequest) -> Result<(), Refused> {
-        if range.revision == 0 { Ok(()) } else { self.read_at(range.revision, self.revision).map(drop) }
+        match range.revision {
+            0 => Ok(()),
+            // Outside a transaction it would be the current revision; here etcd takes it at its word.
+            asked if asked < self.compacted => Err(Refused::Compacted),
+            asked => self.read_at(asked, self.revision).map(drop),
+        }
     }
 
     /// Does a transaction.

@@ -5,14 +5,14 @@ use hull_kv_core::{Applied, Caller, Enforced, Instant, Refused, Response, Restor
 use hull_kv_proto::{
     authpb::{Permission, permission::Type},
     etcdserverpb::{
-        AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleDeleteRequest,
+        AlarmRequest, AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleDeleteRequest,
         AuthRoleGrantPermissionRequest, AuthRoleRevokePermissionRequest, AuthUserAddRequest, AuthUserDeleteRequest,
-        AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
-        request_op::Request,
+        AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, CompactionRequest, LeaseGrantRequest, LeaseRevokeRequest,
+        PutRequest, TxnRequest, alarm_request::AlarmAction, request_op::Request,
     },
     hullpb::{AuthChange, Command, Login, auth_change::Change, command::Op},
 };
-use support::{NOW, apply, delete_request, get, grant, op, put, put_request, range_request};
+use support::{NOW, apply, delete_request, get, op, put, put_request, range_request};
 
 fn change(store: &mut Store, change: Change) -> Result<(), Refused> {
     as_caller(store, Caller::Member, Op::AuthChange(AuthChange { change: Some(change) })).map(drop)
@@ -65,6 +65,10 @@ fn guarded() -> Store {
     grant_role(&mut store, "ann", "r").expect("grant");
     change(&mut store, Change::Enable(AuthEnableRequest {})).expect("enable");
     store
+}
+
+fn grant_as(store: &mut Store, user: &str, id: i64) -> Result<(), Refused> {
+    as_user(store, user, Op::LeaseGrant(LeaseGrantRequest { id, ttl: 60 })).map(drop)
 }
 
 fn put_op(key: &str) -> Op {
@@ -159,6 +163,22 @@ fn ranges_that_touch_grant_together_what_neither_grants_alone() {
 }
 
 #[test]
+fn a_permission_for_no_key_at_all_is_not_granted() {
+    let mut store = guarded();
+    let mut granted = |key: &str, end: &str, perm_type| {
+        let perm = Permission { perm_type, key: key.to_owned().into(), range_end: end.to_owned().into() };
+        let request = AuthRoleGrantPermissionRequest { name: "r".into(), perm: Some(perm) };
+        change(&mut store, Change::RoleGrantPermission(request))
+    };
+    for (key, end) in [("", ""), ("", "z"), ("", "\0"), ("z", "a"), ("k", "k")] {
+        assert_eq!(granted(key, end, Type::Readwrite.into()), Err(Refused::InvalidAuthMgmt), "{key:?} to {end:?}");
+    }
+    assert_eq!(granted("m", "\0", 9), Ok(()), "of a kind that nobody knows");
+    let caller = user(&store, "ann");
+    assert_eq!(store.auth().permit_read(&caller, b"m", b""), Err(Refused::PermissionDenied), "which allows nothing");
+}
+
+#[test]
 fn a_transaction_is_refused_for_any_key_of_any_branch_at_any_depth() {
     let mut store = guarded();
     allow(&mut store, "r", Type::Readwrite, "mine", "");
@@ -178,7 +198,7 @@ fn a_transaction_is_refused_for_any_key_of_any_branch_at_any_depth() {
 fn a_lease_with_somebody_elses_key_is_neither_used_nor_revoked() {
     let mut store = guarded();
     allow(&mut store, "r", Type::Readwrite, "mine", "");
-    grant(&mut store, 5, 60).expect("lease");
+    grant_as(&mut store, "root", 5).expect("lease");
     let leased = |key: &str| Op::Put(PutRequest { lease: 5, ..put_request(key, "v") });
     as_user(&mut store, "root", leased("theirs")).expect("root");
     assert_eq!(as_user(&mut store, "ann", leased("mine")), Err(Refused::PermissionDenied));
@@ -187,6 +207,27 @@ fn a_lease_with_somebody_elses_key_is_neither_used_nor_revoked() {
     assert_eq!(store.permit_lease_keys(&user(&store, "ann"), 5), Err(Refused::PermissionDenied));
     as_caller(&mut store, Caller::Member, revoke()).expect("a lease that ends asks nobody");
     assert_eq!(get(&store, "theirs"), None);
+}
+
+#[test]
+fn who_is_nobody_touches_no_lease_compacts_nothing_and_raises_no_alarm() {
+    let mut store = guarded();
+    grant_as(&mut store, "root", 7).expect("grant");
+    let alarm = AlarmRequest { action: AlarmAction::Activate.into(), member_id: 1, alarm: 1 };
+    let compaction = CompactionRequest { revision: 1, physical: false };
+    for op in [
+        Op::LeaseGrant(LeaseGrantRequest { id: 8, ttl: 60 }),
+        Op::LeaseRevoke(LeaseRevokeRequest { id: 7 }),
+        Op::Compaction(compaction),
+        Op::Alarm(alarm),
+    ] {
+        assert_eq!(as_caller(&mut store, Caller::Nobody, op.clone()), Err(Refused::UserEmpty), "{op:?}");
+    }
+    assert_eq!(store.permit_lease_use(&Caller::Nobody, 7), Err(Refused::UserEmpty));
+    assert_eq!(store.permit_lease_keys(&Caller::Nobody, 7), Err(Refused::UserEmpty));
+    assert_eq!(as_user(&mut store, "ann", Op::Alarm(alarm)), Err(Refused::PermissionDenied), "that stops all writes");
+    assert_eq!(as_user(&mut store, "ann", Op::Compaction(compaction)).map(drop), Ok(()), "as in etcd");
+    grant_as(&mut store, "ann", 8).expect("grant");
 }
 
 #[test]

@@ -137,6 +137,20 @@ fn a_range_is_sorted_filtered_and_limited_in_that_order() {
 }
 
 #[test]
+fn an_order_that_nobody_knows_is_none() {
+    let mut store = Store::new();
+    for key in ["b", "a"] {
+        put(&mut store, key, "v");
+    }
+    let by_revision = SortTarget::Mod as i32;
+    let listed = |sort_order| {
+        let request = RangeRequest { sort_order, sort_target: by_revision, ..range_request("a", "z") };
+        keys(&store.range(&request).expect("range").kvs)
+    };
+    assert_eq!((listed(0), listed(7)), (vec!["b".into(), "a".into()], vec!["a".into(), "b".into()]));
+}
+
+#[test]
 fn an_end_below_the_start_is_an_empty_range() {
     let mut store = Store::new();
     put(&mut store, "b", "v");

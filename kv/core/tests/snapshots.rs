@@ -2,7 +2,7 @@
 mod support;
 
 use hull_kv_core::{Restore, RestoreError, SnapshotCursor, Store};
-use hull_kv_proto::hullpb::SnapshotPart;
+use hull_kv_proto::hullpb::{DowngradeChange, SnapshotPart, command::Op};
 use support::{compact, delete, get, get_at, grant, put, put_leased, revoke, scrub};
 
 fn restore(parts: Vec<SnapshotPart>) -> Result<Store, RestoreError> {
@@ -42,6 +42,18 @@ fn a_restored_store_is_the_store() {
     }
     assert_eq!(get(&copy, "leased"), None, "the lease still had its key");
     assert_eq!(copy.hash_kv(0), store.hash_kv(0));
+}
+
+#[test]
+fn a_snapshot_carries_that_a_downgrade_is_announced() {
+    let mut store = Store::new();
+    let announce = |store: &mut Store, target: &str| {
+        support::apply(store, Op::DowngradeChange(DowngradeChange { target: target.to_owned() })).expect("announce")
+    };
+    announce(&mut store, "3.4.0");
+    assert_eq!(restore(take(&store)).expect("restore").downgrade(), Some("3.4.0"));
+    announce(&mut store, "");
+    assert_eq!(restore(take(&store)).expect("restore").downgrade(), None);
 }
 
 #[test]

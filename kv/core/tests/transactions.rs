@@ -3,12 +3,12 @@ mod support;
 
 use hull_kv_core::{Refused, Store, check_txn, limits::MAX_TXN_OPS};
 use hull_kv_proto::etcdserverpb::{
-    Compare, RequestOp, TxnRequest,
+    Compare, RangeRequest, RequestOp, TxnRequest,
     compare::{CompareResult, CompareTarget, TargetUnion},
     request_op::Request,
     response_op::Response as Answer,
 };
-use support::{delete_request, get, op, put, put_request, range_request, txn};
+use support::{compact, delete_request, get, op, put, put_request, range_request, scrub, txn};
 
 fn puts(key: &str, value: &str) -> RequestOp {
     op(Request::RequestPut(put_request(key, value)))
@@ -115,6 +115,48 @@ fn one_key_may_be_changed_once_in_any_possible_run() {
     assert_eq!(check(vec![puts("a", "1"), nested(vec![puts("a", "2")], vec![])]), Err(Refused::DuplicateKey));
     assert_eq!(check(vec![nested(vec![puts("a", "1")], vec![puts("a", "2")])]), Ok(()), "only one branch runs");
     assert_eq!(check(vec![deletes("a", "c"), deletes("b", "")]), Ok(()), "deleting twice is deleting");
+}
+
+#[test]
+fn a_put_after_the_delete_of_all_later_keys_is_no_duplicate_to_etcd() {
+    let request = || when(vec![], vec![deletes("a", "\0"), puts("b", "new")], vec![]);
+    assert_eq!(check_txn(&request(), MAX_TXN_OPS), Ok(()));
+    let mut store = Store::new();
+    put(&mut store, "b", "old");
+    put(&mut store, "c", "old");
+    txn(&mut store, request()).expect("txn");
+    assert_eq!((get(&store, "b"), get(&store, "c")), (Some("new".into()), None));
+    let pair = store.range(&range_request("b", "")).expect("range").kvs.remove(0);
+    assert_eq!((pair.create_revision, pair.mod_revision, pair.version), (4, 4, 1), "a new life");
+    put(&mut store, "d", "later");
+    compact(&mut store, 5).expect("compact");
+    scrub(&mut store);
+    assert_eq!((get(&store, "b"), get(&store, "c")), (Some("new".into()), None));
+}
+
+#[test]
+fn a_read_inside_a_transaction_takes_a_negative_revision_at_its_word() {
+    let reads_at = |revision| {
+        let range = RangeRequest { revision, ..range_request("a", "") };
+        when(vec![], vec![puts("b", "1"), op(Request::RequestRange(range))], vec![])
+    };
+    let mut store = Store::new();
+    assert!(txn(&mut store, reads_at(-1)).is_ok(), "nothing is compacted yet");
+    assert_eq!(txn(&mut store, reads_at(-2)), Err(Refused::Compacted));
+    compact(&mut store, 2).expect("compact");
+    assert_eq!(txn(&mut store, reads_at(-1)), Err(Refused::Compacted));
+}
+
+#[test]
+fn a_condition_of_a_kind_that_nobody_knows_is_as_in_etcd() {
+    let mut store = Store::new();
+    let mut holds = |target, result| {
+        let condition = Compare { key: "a".into(), target, result, ..Compare::default() };
+        txn(&mut store, when(vec![condition], vec![], vec![])).expect("txn").succeeded
+    };
+    let (equal, less) = (CompareResult::Equal as i32, CompareResult::Less as i32);
+    assert!(holds(9, equal) && !holds(9, less), "what cannot be compared is equal");
+    assert!(holds(CompareTarget::Version as i32, 9), "an unknown result holds");
 }
 
 #[test]

@@ -158,7 +158,7 @@ pub fn database(bytes: &[u8]) {
     }
 }
 
-/// A command line: arguments one a line; those that hold `=` and begin with `ETCD_` are variables.
+/// A command line: arguments one a line; those that hold `=` and begin with `ETCD_` are variables. A file of settings is the same text.
 pub fn flags(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (variables, arguments): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("ETCD_"));
@@ -166,5 +166,5 @@ pub fn flags(bytes: &[u8]) {
         let found = variables.iter().filter_map(|line| line.split_once('=')).find(|(known, _)| *known == name);
         found.map(|(_, value)| value.to_owned())
     };
-    let _ = Config::parse(arguments.into_iter().map(Into::into), variable);
+    let _ = Config::parse(arguments.into_iter().map(Into::into), variable, |_| Ok(text.to_string()));
 }

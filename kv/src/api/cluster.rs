@@ -96,7 +96,9 @@ impl Cluster for Api {
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         self.permit_admin().await?;
         let request = request.into_inner();
-        check_urls(&request.peer_ur_ls)?;
+        if read(&self.shared.store).members().get(request.id).is_some() {
+            check_urls(&request.peer_ur_ls)?;
+        }
         let wanted = Wanted { id: request.id, peer_urls: request.peer_ur_ls, ..Wanted::default() };
         let members = self.change_members(Kind::Update, wanted).await?;
         Ok(Response::new(MemberUpdateResponse { header: Some(self.header(0)), members }))

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Api,
-    turns::{created_is, op},
+    turns::{created_is, op, passed_on},
     watch::Receiver,
 };
 
@@ -35,6 +35,22 @@ fn no_leader() -> Status {
 }
 
 impl Api {
+    /// Stands for election until it is won.
+    async fn campaign_for(&self, request: CampaignRequest) -> Result<CampaignResponse, Status> {
+        let place = self.queue_up(&request.name, request.lease, request.value.clone()).await?;
+        let waiting = self.giving_up(&place);
+        let leader =
+            LeaderKey { name: request.name.clone(), key: place.key.clone(), rev: place.created, lease: place.lease };
+        if place.found.as_ref().is_some_and(|pair| pair.value != request.value) {
+            self.proclaim_as(&leader, request.value).await?;
+        }
+        let header = self.turn(&request.name, &place).await?;
+        waiting.keep();
+        // etcd declares it elected; its first word would be refused.
+        let header = header.ok_or_else(not_leader)?;
+        Ok(CampaignResponse { header: Some(header), leader: Some(leader) })
+    }
+
     /// Changes the leader's value, if it still leads.
     async fn proclaim_as(&self, leader: &LeaderKey, value: bytes::Bytes) -> Result<Option<ResponseHeader>, Status> {
         let put = PutRequest { key: leader.key.clone(), value, lease: leader.lease, ..PutRequest::default() };
@@ -53,7 +69,7 @@ impl Api {
         loop {
             let response = match self.first(&name).await {
                 Ok(response) => response,
-                Err(status) => return drop(out.send(Err(status)).await),
+                Err(status) => return drop(out.send(Err(passed_on(status))).await),
             };
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
             if let Some(kv) = response.kvs.into_iter().next()
@@ -77,28 +93,18 @@ impl Election for Api {
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<LeaderResponse, Status>> + Send>>;
 
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
-        let request = request.into_inner();
-        let place = self.queue_up(&request.name, request.lease, request.value.clone()).await?;
-        let waiting = self.giving_up(&place);
-        let leader =
-            LeaderKey { name: request.name.clone(), key: place.key.clone(), rev: place.created, lease: place.lease };
-        if place.found.as_ref().is_some_and(|pair| pair.value != request.value) {
-            self.proclaim_as(&leader, request.value).await?;
-        }
-        let header = self.turn(&request.name, &place).await?;
-        waiting.keep();
-        Ok(Response::new(CampaignResponse { header: Some(header), leader: Some(leader) }))
+        self.campaign_for(request.into_inner()).await.map(Response::new).map_err(passed_on)
     }
 
     async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
         let request = request.into_inner();
         let leader = request.leader.ok_or_else(missing_leader)?;
-        let header = self.proclaim_as(&leader, request.value).await?;
+        let header = self.proclaim_as(&leader, request.value).await.map_err(passed_on)?;
         Ok(Response::new(ProclaimResponse { header }))
     }
 
     async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
-        let response = self.first(&request.into_inner().name).await?;
+        let response = self.first(&request.into_inner().name).await.map_err(passed_on)?;
         let kv = response.kvs.into_iter().next().ok_or_else(no_leader)?;
         Ok(Response::new(LeaderResponse { header: response.header, kv: Some(kv) }))
     }
@@ -117,7 +123,7 @@ impl Election for Api {
             success: vec![op(Op::RequestDeleteRange(delete))],
             failure: vec![],
         };
-        let header = self.txn_either(request).await?.header;
+        let header = self.txn_either(request).await.map_err(passed_on)?.header;
         Ok(Response::new(ResignResponse { header }))
     }
 }

@@ -3,7 +3,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use hull_kv_core::Response as Answer;
+use hull_kv_core::{Response as Answer, Store};
 use hull_kv_proto::{
     etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
@@ -27,14 +27,24 @@ impl Api {
         if self.is_whole_cluster() {
             let now = self.shared.now();
             let mut store = write(&self.shared.store);
+            self.permit_keep_alive(&store, id)?;
             // The revision is read before renewing, so that no answer claims a renewal after the lease's end.
             let header = Some(self.header_of(&store, store.revision()));
             let ttl = store.lessor_mut().renew(id, now).unwrap_or(0);
             return Ok(LeaseKeepAliveResponse { header, id, ttl });
         }
-        let revision = read(&self.shared.store).revision();
+        let revision = {
+            let store = read(&self.shared.store);
+            self.permit_keep_alive(&store, id)?;
+            store.revision()
+        };
         let ttl = self.ask_leader(About::KeepAlive(id)).await?.unwrap_or(0);
         Ok(LeaseKeepAliveResponse { header: Some(self.header(revision)), id, ttl })
+    }
+
+    fn permit_keep_alive(&self, store: &Store, id: i64) -> Result<(), Status> {
+        let caller = self.caller_in(store)?;
+        store.permit_lease_use(&caller, id).map_err(refused)
     }
 
     /// Seconds left of a lease, which only the leader knows.
@@ -122,6 +132,7 @@ impl Lease for Api {
         let store = read(&self.shared.store);
         let ids = store.lessor().ids();
         let caller = self.caller_in(&store)?;
+        store.auth().permit_somebody(&caller).map_err(refused)?;
         ids.iter().try_for_each(|id| store.permit_lease_keys(&caller, *id)).map_err(refused)?;
         Ok(Response::new(LeaseLeasesResponse {
             header: Some(self.header_of(&store, store.revision())),

@@ -6,22 +6,29 @@ use hull_kv_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Api;
+use super::{Api, turns::passed_on};
+
+impl Api {
+    async fn lock_for(&self, request: LockRequest) -> Result<LockResponse, Status> {
+        let place = self.queue_up(&request.name, request.lease, Bytes::new()).await?;
+        let waiting = self.giving_up(&place);
+        let header = self.turn(&request.name, &place).await?;
+        // Whether it came or was lost: there is no place to give up any more.
+        waiting.keep();
+        let header = header.ok_or_else(|| Status::unknown("mutex: session is expired"))?;
+        Ok(LockResponse { header: Some(header), key: place.key })
+    }
+}
 
 #[tonic::async_trait]
 impl Lock for Api {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        let request = request.into_inner();
-        let place = self.queue_up(&request.name, request.lease, Bytes::new()).await?;
-        let waiting = self.giving_up(&place);
-        let header = self.turn(&request.name, &place).await?;
-        waiting.keep();
-        Ok(Response::new(LockResponse { header: Some(header), key: place.key }))
+        self.lock_for(request.into_inner()).await.map(Response::new).map_err(passed_on)
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
         let request = DeleteRangeRequest { key: request.into_inner().key, ..DeleteRangeRequest::default() };
-        let header = self.delete_logged(request).await?.header;
+        let header = self.delete_logged(request).await.map_err(passed_on)?.header;
         Ok(Response::new(UnlockResponse { header }))
     }
 }

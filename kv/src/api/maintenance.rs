@@ -110,11 +110,12 @@ impl Maintenance for Api {
     }
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.permit_admin().await?;
         self.move_leader_to(request.get_ref().target_id).await?;
         Ok(Response::new(MoveLeaderResponse::default()))
     }
 
-    async fn downgrade(&self, _request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
-        Err(Status::unimplemented("downgrade: every version reads what an older one wrote, so there is nothing to do"))
+    async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        self.answer_downgrade(request.into_inner()).await.map(Response::new)
     }
 }

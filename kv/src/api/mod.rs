@@ -6,8 +6,8 @@ mod cluster;
 mod company;
 mod desk;
 mod direct;
+mod downgrade;
 mod election;
-mod health;
 mod kv;
 mod lease;
 mod lock;
@@ -26,7 +26,6 @@ use std::{
 use client::Credentials;
 use desk::{Desk, NoAnswer};
 pub(crate) use direct::{Freshness, Needs};
-pub(crate) use health::{HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, check as health_check};
 use hull_kv_core::{Caller, Response, Store};
 use hull_kv_proto::{
     etcdserverpb::{CompactionRequest, ResponseHeader},
@@ -123,6 +122,11 @@ impl Api {
             Freshness::Now => Ok(()),
             Freshness::Linearizable => self.tell(|reply| Input::Read(reply.into())).await,
         }
+    }
+
+    /// Whether the cluster agrees on what is new, as a linearizable read asks.
+    pub(crate) async fn agrees(&self) -> Result<(), Status> {
+        self.linearize().await
     }
 
     /// Whether this member leads a cluster of one.

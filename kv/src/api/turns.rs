@@ -14,7 +14,7 @@ use hull_kv_proto::{
     hullpb::command::Op as Command,
     mvccpb::KeyValue,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Api, fresh_id, kv::mismatch};
 use crate::{driver::thread::Input, lock::read};
@@ -51,10 +51,23 @@ impl Drop for GivingUp<'_> {
         if let Some(key) = self.key.take() {
             let request = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
             let Ok(caller) = self.api.caller_in(&read(&self.api.shared.store)) else { return };
-            let (reply, _) = tokio::sync::oneshot::channel();
-            // A member that stops cannot; the lease then ends the place.
+            let (reply, answer) = tokio::sync::oneshot::channel();
             self.api.desk.put(Input::Propose(Command::DeleteRange(request), caller, reply.into()));
+            // Somebody must wait for the answer, or the driver takes the request for one whose client has gone. A member that
+            // stops cannot give the place up; the lease then ends it.
+            if let Ok(running) = tokio::runtime::Handle::try_current() {
+                running.spawn(answer);
+            }
         }
+    }
+}
+
+/// etcd's locks and elections are clients of their own store, and pass on the words of a refusal but not its code. What may be
+/// tried again keeps it.
+pub(super) fn passed_on(status: Status) -> Status {
+    match status.code() {
+        Code::Unavailable => status,
+        _ => Status::unknown(status.message()),
     }
 }
 
@@ -128,8 +141,9 @@ impl Api {
         GivingUp { api: self, key: Some(place.key.clone()) }
     }
 
-    /// Waits until nobody is before `place`.
-    pub(super) async fn turn(&self, name: &[u8], place: &Place) -> Result<ResponseHeader, Status> {
+    /// Waits until nobody is before `place`. `None`: the place was lost meanwhile, because its lease ended.
+    pub(super) async fn turn(&self, name: &[u8], place: &Place) -> Result<Option<ResponseHeader>, Status> {
+        let mut waited = false;
         loop {
             let mut request = self.queue(name, SortOrder::Descend);
             request.max_create_revision = place.created - 1;
@@ -137,10 +151,22 @@ impl Api {
             let header = before.header.unwrap_or_default();
             match before.kvs.into_iter().next() {
                 // Whatever changes, look again.
-                Some(ahead) => drop(self.wait(&ahead.key, header.revision).await),
-                None => return Ok(header),
+                Some(ahead) => {
+                    waited = true;
+                    self.wait(&ahead.key, header.revision).await;
+                }
+                None if waited => return self.kept(place).await,
+                None => return Ok(Some(header)),
             }
         }
+    }
+
+    /// Whether the place is still there.
+    async fn kept(&self, place: &Place) -> Result<Option<ResponseHeader>, Status> {
+        let request = RangeRequest { key: place.key.clone(), keys_only: true, ..RangeRequest::default() };
+        let found = self.range_local(&request).await?;
+        let is_there = found.kvs.first().is_some_and(|pair| pair.create_revision == place.created);
+        Ok(found.header.filter(|_| is_there))
     }
 
     /// Who has the turn now.

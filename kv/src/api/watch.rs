@@ -284,8 +284,8 @@ where
             Pull::Unreadable => {}
             Pull::Compacted(at) => {
                 self.wishes.remove(&id);
-                let revision = read(&self.api.shared.store).revision();
-                let header = Some(self.api.header(revision));
+                // Without a revision, as etcd says it: this watcher did not get as far as the store.
+                let header = Some(self.api.header(0));
                 self.ready.push_back(WatchResponse {
                     header,
                     watch_id: id,

@@ -44,6 +44,8 @@ const VALUED: &[&str] = &[
     "experimental-distributed-tracing-service-name",
     "experimental-distributed-tracing-instance-id",
     "experimental-distributed-tracing-sampling-rate",
+    "experimental-snapshot-catchup-entries",
+    "feature-gates",
 ];
 
 /// Settings that may stand alone.
@@ -57,6 +59,13 @@ const SWITCHES: &[&str] = &[
     "enable-log-rotation",
     "socket-reuse-port",
     "socket-reuse-address",
+    // It allows what is not done here: what is acknowledged is on the disk.
+    "unsafe-no-fsync",
+    "experimental-enable-distributed-tracing",
+    "experimental-memory-mlock",
+    "experimental-peer-skip-client-san-verification",
+    "experimental-set-member-localaddr",
+    "experimental-stop-grpc-service-on-defrag",
 ];
 
 /// A setting that would change a promise: the values that it has no effect with, and what to do instead.
@@ -67,12 +76,10 @@ struct Refused {
 }
 
 const NO_DISCOVERY: &str = "name the members with --initial-cluster";
-const FIXED_SUITES: &str = "TLS 1.3 is spoken, whose three cipher suites are all good";
 const BY_AUTHORITY: &str =
     "let an authority of its own sign those certificates (--trusted-ca-file, --peer-trusted-ca-file)";
 
 const REFUSED: &[Refused] = &[
-    Refused { flag: "config-file", harmless: &[""], instead: "give the settings as flags or variables" },
     Refused { flag: "wal-dir", harmless: &[""], instead: "log and snapshots lie together in --data-dir" },
     Refused { flag: "discovery", harmless: &[""], instead: NO_DISCOVERY },
     Refused { flag: "discovery-proxy", harmless: &[""], instead: NO_DISCOVERY },
@@ -84,25 +91,15 @@ const REFUSED: &[Refused] = &[
         harmless: &["false"],
         instead: "begin anew from a snapshot (etcdctl snapshot save, hull-kv import)",
     },
-    Refused { flag: "unsafe-no-fsync", harmless: &["false"], instead: "what is acknowledged is on the disk" },
-    Refused { flag: "cipher-suites", harmless: &[""], instead: FIXED_SUITES },
-    Refused { flag: "tls-min-version", harmless: &["", "TLS1.2", "TLS1.3"], instead: FIXED_SUITES },
-    Refused { flag: "tls-max-version", harmless: &["", "TLS1.3"], instead: FIXED_SUITES },
     Refused { flag: "client-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
     Refused { flag: "peer-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
     Refused { flag: "host-whitelist", harmless: &["", "*"], instead: "set names of hosts apart in front of the store" },
     Refused { flag: "cors", harmless: &["", "*"], instead: "no page of another origin may ask this store" },
     Refused { flag: "enable-grpc-gateway", harmless: &["true"], instead: "the JSON gateway is part of the port" },
-    Refused {
-        flag: "experimental-peer-skip-client-san-verification",
-        harmless: &["", "true", "false"],
-        instead: "the names in members' client certificates are not looked at",
-    },
 ];
 
 /// Refused settings that may stand alone: they are true then.
-const REFUSED_SWITCHES: &[&str] =
-    &["force-new-cluster", "unsafe-no-fsync", "enable-grpc-gateway", "experimental-peer-skip-client-san-verification"];
+const REFUSED_SWITCHES: &[&str] = &["force-new-cluster", "enable-grpc-gateway"];
 
 /// What follows such a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,9 +113,11 @@ pub(super) enum Follows {
 /// Whether etcd has this flag and this store does not, and what follows it.
 pub(super) fn follows(flag: &str) -> Option<Follows> {
     let refused = REFUSED.iter().any(|refused| refused.flag == flag);
-    if VALUED.contains(&flag) || refused && !REFUSED_SWITCHES.contains(&flag) {
+    // etcd 3.6 calls experimental settings by the rest of their names.
+    let is_one = |known: &&str| *known == flag || known.strip_prefix("experimental-") == Some(flag);
+    if VALUED.iter().any(is_one) || refused && !REFUSED_SWITCHES.contains(&flag) {
         Some(Follows::Value)
-    } else if SWITCHES.contains(&flag) || refused || flag.starts_with("experimental-") {
+    } else if SWITCHES.iter().any(is_one) || refused || flag.starts_with("experimental-") {
         Some(Follows::Perhaps)
     } else {
         None

@@ -1,8 +1,8 @@
 //! The settings of TLS, under etcd's names.
 use std::path::Path;
 
-use super::{ConfigError, Setting};
-use crate::tls::{ClientAuth, Origin, TlsFiles};
+use super::{ConfigError, Setting, split};
+use crate::tls::{ClientAuth, Origin, TlsFiles, Versions};
 
 /// TLS for clients and for other members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +77,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "",
         help: "common name that certificates of members must have",
     },
+    Setting {
+        flag: "tls-min-version",
+        variable: "ETCD_TLS_MIN_VERSION",
+        default: "TLS1.2",
+        help: "oldest version of TLS for clients: TLS1.2, as those made for etcd up to 3.5 speak it, or TLS1.3",
+    },
+    Setting {
+        flag: "tls-max-version",
+        variable: "ETCD_TLS_MAX_VERSION",
+        default: "TLS1.3",
+        help: "newest version of TLS for clients",
+    },
+    Setting {
+        flag: "cipher-suites",
+        variable: "ETCD_CIPHER_SUITES",
+        default: "",
+        help: "cipher suites of TLS 1.2 for clients, comma-separated (default: all that there are)",
+    },
 ];
 
 /// Flags that are true when they stand alone, as in etcd.
@@ -150,10 +168,24 @@ impl Security {
     }
 }
 
+/// What clients may speak.
+fn versions(get: &impl Fn(&str) -> String) -> Result<Versions, ConfigError> {
+    let (oldest, newest) = (get("tls-min-version"), get("tls-max-version"));
+    match (oldest.as_str(), newest.as_str()) {
+        ("TLS1.2", "TLS1.3") => Ok(Versions::Both),
+        ("TLS1.2", "TLS1.2") => Ok(Versions::Old),
+        ("TLS1.3", "TLS1.3") => Ok(Versions::New),
+        _ => Err(ConfigError(format!(
+            "--tls-min-version {oldest} --tls-max-version {newest}: TLS1.2 or TLS1.3 was expected, the older one first"
+        ))),
+    }
+}
+
 fn switch(flag: &str, get: &impl Fn(&str) -> String) -> Result<bool, ConfigError> {
+    // Go's ways to say it.
     match get(flag).as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         other => Err(ConfigError(format!("--{flag} {other}: true or false was expected"))),
     }
 }
@@ -170,6 +202,11 @@ fn files(
     let client_auth =
         if switch(&format!("{prefix}client-cert-auth"), get)? { ClientAuth::Required } else { ClientAuth::None };
     let trusted = path("trusted-ca-file").map(Into::into);
+    let (versions, suites) = match side {
+        Side::Clients => (versions(get)?, split(&get("cipher-suites")).collect()),
+        // Members are all of this program.
+        Side::Peers => (Versions::New, Vec::new()),
+    };
     let files = |cert: String, key: String, origin| TlsFiles {
         origin,
         cert: cert.into(),
@@ -178,6 +215,8 @@ fn files(
         client_auth,
         revoked: said(side.revocation_flag()).map(Into::into),
         allowed_cn: said("peer-cert-allowed-cn").filter(|_| side == Side::Peers),
+        versions,
+        suites,
     };
     match (path("cert-file"), path("key-file")) {
         (Some(cert), Some(key)) => {

@@ -1,9 +1,7 @@
 //! gRPC: finds the service by the first part of the path.
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt as _, Full};
+use http::{Request, Response, header};
 use hull_kv_proto::{
     etcdserverpb::{
         auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
@@ -17,10 +15,12 @@ use tower_service::Service as _;
 
 use super::{
     head::{Head, Leader, Plain},
-    large, led, unary,
+    health, large, led,
+    messages::too_large,
+    unary,
 };
 use crate::{
-    api::{Api, HEALTH_PATH_CHECK, HEALTH_PATH_WATCH, Serves, health_check},
+    api::Api,
     limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES},
     shared::Shared,
 };
@@ -60,34 +60,42 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         "v3electionpb.Election" => ElectionServer::new(api).call(request).await,
         "etcdserverpb.Auth" => AuthServer::new(api).call(request).await,
         "etcdserverpb.Maintenance" => MaintenanceServer::new(api).call(request).await,
-        "grpc.health.v1.Health" if path == HEALTH_PATH_CHECK || path == HEALTH_PATH_WATCH => Ok(health(&api)),
+        "grpc.health.v1.Health" => Ok(health::answer(Arc::clone(&shared), request).await),
         _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
     };
     match answered {
         Ok(response) => {
-            let response = counted(&shared, path, response);
+            let response = counted(&shared, path, in_etcds_words(path, response));
             if needs_leader { response.map(|body| led::watch_over(body, shared)) } else { response }
         }
         Err(never) => match never {},
     }
 }
 
+/// What etcd's gRPC library says in other words than the one here.
+fn in_etcds_words(path: &str, response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let status = match status.code() {
+        Code::Unimplemented if status.message().is_empty() => {
+            let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
+            Some(Status::unimplemented(format!("unknown method {method} for service {service}")))
+        }
+        Code::OutOfRange => sizes(status.message()).map(|(found, most)| too_large(found, most)),
+        _ => None,
+    };
+    status.map_or(response, Status::into_http)
+}
+
+/// How large a message was, and how large it may be, in the words of the library here.
+fn sizes(message: &str) -> Option<(usize, usize)> {
+    let rest = message.strip_prefix("Error, decoded message length too large: found ")?.strip_suffix(" bytes")?;
+    let (found, most) = rest.split_once(" bytes, the limit is: ")?;
+    Some((found.parse().ok()?, most.parse().ok()?))
+}
+
 /// Counts an answer. A refusal is in the head; streams that break later count as begun well.
 fn counted(shared: &Shared, path: &str, response: Response<Body>) -> Response<Body> {
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     shared.metrics.call(path, code);
-    response
-}
-
-/// One answer and the end: clients that watch ask again after it.
-fn health(api: &Api) -> Response<Body> {
-    let serves = if api.shared.has_leader() { Serves::Yes } else { Serves::No };
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let body = Full::<Bytes>::new(health_check(serves))
-        .map_err(|never| match never {})
-        .with_trailers(std::future::ready(Some(Ok::<_, Status>(trailers))));
-    let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

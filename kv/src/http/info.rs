@@ -1,24 +1,30 @@
 //! What operators and monitors ask: health, version, metrics.
 use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode, request::Parts};
 use hull_kv_proto::etcdserverpb::AlarmType;
 use tonic::body::Body;
 
-use super::{method_not_allowed, text, whole};
+use super::{method_not_allowed, probes, process, queried, text, whole};
 use crate::{
     api::{Api, CLUSTER_VERSION, SERVER_VERSION},
     lock::{read, write},
-    metrics::Exposition,
+    metrics::{Exposition, count},
+    shared::Voice,
 };
 
 const JSON: &str = "application/json";
 
-pub(super) fn answer<B>(api: &Api, request: &Request<B>) -> Response<Body> {
-    let known: fn(&Api, &str) -> Response<Body> = match request.uri().path() {
+pub(super) async fn answer(api: &Api, request: &Parts) -> Response<Body> {
+    let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
+    if request.method == Method::GET
+        && let Some(answer) = probes::answer(api, path, query).await
+    {
+        return answer;
+    }
+    let known: fn(&Api, &str) -> Response<Body> = match path {
         "/health" => health,
-        "/livez" => |_, _| text(StatusCode::OK, "ok"),
-        "/readyz" => ready,
+        "/livez" | "/readyz" => |_, _| method_not_allowed("GET"),
         "/version" => version,
         "/metrics" => |api, _| metrics(api),
         "/" => |_, _| text(StatusCode::OK, HELP),
@@ -26,10 +32,10 @@ pub(super) fn answer<B>(api: &Api, request: &Request<B>) -> Response<Body> {
             return text(StatusCode::NOT_FOUND, format_args!("404 page not found: {path}; GET / lists what there is"));
         }
     };
-    if request.method() != Method::GET {
+    if request.method != Method::GET {
         return method_not_allowed("GET");
     }
-    known(api, request.uri().query().unwrap_or_default())
+    known(api, query)
 }
 
 const HELP: &str = "Hull's store speaks etcd's v3 API on this port.\n\
@@ -40,7 +46,22 @@ const HELP: &str = "Hull's store speaks etcd's v3 API on this port.\n\
 
 /// etcd's answer: false with an alarm up (unless excluded by `?exclude=NAME`) or without a leader.
 fn health(api: &Api, query: &str) -> Response<Body> {
-    let excluded = |name: &str| query.split('&').any(|pair| pair.strip_prefix("exclude=") == Some(name));
+    let metrics = &api.shared.metrics;
+    match trouble(api, query) {
+        None => {
+            count(&metrics.healthy);
+            whole(StatusCode::OK, JSON, r#"{"health":"true","reason":""}"#)
+        }
+        Some(why) => {
+            count(&metrics.unhealthy);
+            whole(StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"health":"false","reason":"{why}"}}"#))
+        }
+    }
+}
+
+/// Why the member is not healthy.
+fn trouble(api: &Api, query: &str) -> Option<String> {
+    let excluded = |name: &str| queried(query, "exclude", name);
     let name = |alarm: i32| AlarmType::try_from(alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
     let raised = {
         let store = read(&api.shared.store);
@@ -48,21 +69,10 @@ fn health(api: &Api, query: &str) -> Response<Body> {
         names.find(|name| !excluded(name))
     };
     if let Some(alarm) = raised {
-        let body = format!(r#"{{"health":"false","reason":"ALARM {alarm}"}}"#);
-        return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, body);
+        return Some(format!("ALARM {alarm}"));
     }
-    if !api.shared.has_leader() {
-        return whole(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"health":"false","reason":"RAFT NO LEADER"}"#);
-    }
-    whole(StatusCode::OK, JSON, r#"{"health":"true","reason":""}"#)
-}
-
-fn ready(api: &Api, _query: &str) -> Response<Body> {
-    if api.shared.has_leader() {
-        text(StatusCode::OK, "ok")
-    } else {
-        text(StatusCode::SERVICE_UNAVAILABLE, "[-]no leader: wait for an election, or start more members")
-    }
+    let leaderless = !api.shared.has_leader() && !queried(query, "serializable", "true");
+    leaderless.then(|| "RAFT NO LEADER".to_owned())
 }
 
 fn version(_: &Api, _: &str) -> Response<Body> {
@@ -82,6 +92,8 @@ fn metrics(api: &Api) -> Response<Body> {
     let leads = shared.leads();
     out.gauge("etcd_server_has_leader", u8::from(shared.standing.leader.load(Ordering::Acquire) != 0));
     out.gauge("etcd_server_is_leader", u8::from(leads));
+    out.gauge("etcd_server_is_learner", u8::from(shared.standing.voice() == Voice::Learner));
+    out.labelled("etcd_server_id", &[("server_id", &format!("{:x}", shared.member))], 1);
     out.gauge("etcd_server_proposals_pending", shared.standing.pending.load(Ordering::Relaxed));
     shared.metrics.write(&mut out);
     let (usage, revision, compacted) = {
@@ -94,19 +106,9 @@ fn metrics(api: &Api) -> Response<Body> {
     out.gauge("etcd_debugging_mvcc_current_revision", revision);
     out.gauge("etcd_debugging_mvcc_compact_revision", compacted);
     out.gauge("etcd_debugging_mvcc_watcher_total", write(&shared.store).hub_mut().len());
-    out.line(&format!("etcd_server_version{{server_version=\"{SERVER_VERSION}\"}} 1"));
-    process(&mut out);
+    out.labelled("etcd_server_version", &[("server_version", SERVER_VERSION)], 1);
+    let cluster = CLUSTER_VERSION.rsplit_once('.').map_or(CLUSTER_VERSION, |(cluster, _)| cluster);
+    out.labelled("etcd_cluster_version", &[("cluster_version", cluster)], 1);
+    process::write(&mut out);
     whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into_text())
-}
-
-/// proc(5): what the kernel knows of this process.
-fn process(out: &mut Exposition) {
-    if let Ok(statm) = std::fs::read_to_string("/proc/self/statm")
-        && let Some(pages) = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok())
-    {
-        out.gauge("process_resident_memory_bytes", pages * rustix::param::page_size() as u64);
-    }
-    if let Ok(fds) = std::fs::read_dir("/proc/self/fd") {
-        out.gauge("process_open_fds", fds.count());
-    }
 }

@@ -7,22 +7,25 @@ use std::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hull_kv_proto::etcdserverpb::{RangeRequest, kv_server::KvServer};
 use hull_kv_wire::{head, well};
 use tokio::sync::mpsc;
 use tonic::{Status, body::Body};
 use tower_service::Service as _;
 
-use super::unary::{self, PREFIX};
+use super::{
+    messages::{declared, too_large},
+    unary::{self, PREFIX},
+};
 use crate::api::{Api, Ranged};
 
 /// Answers a call of Range, whose request is no larger than `largest` (bytes).
 pub(super) async fn range(api: Api, request: Request<Body>, largest: usize) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let body = match Limited::new(body, PREFIX + largest).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return Status::out_of_range(format!("the request cannot be read: {error}")).into_http(),
+    let body = match whole(body, largest).await {
+        Ok(body) => body,
+        Err(status) => return status.into_http(),
     };
     let Some(request) = unary::message::<RangeRequest>(&body) else {
         // Whatever it is, the library knows what to say to it.
@@ -48,6 +51,19 @@ pub(super) async fn range(api: Api, request: Request<Body>, largest: usize) -> R
         },
         Err(status) => status.into_http(),
     }
+}
+
+/// All of a body that holds one message, unless that is larger than it may be.
+async fn whole(mut body: Body, largest: usize) -> Result<Bytes, Status> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await.transpose()? {
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+        let length = declared(&bytes).unwrap_or_default().max(bytes.len().saturating_sub(PREFIX));
+        if length > largest {
+            return Err(too_large(length, largest));
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 fn answer(message: Message) -> Response<Body> {

@@ -28,22 +28,30 @@ impl<T> Messages<T> {
     }
 }
 
+/// How long the message is that begins here, if its prefix is whole.
+pub(super) fn declared(bytes: &[u8]) -> Option<usize> {
+    let [_, length @ ..] = bytes.first_chunk::<PREFIX>()?;
+    Some(u32::from_be_bytes(*length) as usize)
+}
+
+/// A message larger than any may be, in etcd's words.
+pub(super) fn too_large(found: usize, most: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {most})"))
+}
+
 /// Cuts the first message off, if it is whole.
 ///
 /// # Errors
 /// It is compressed, or larger than any may be.
 fn cut(bytes: &mut Bytes) -> Result<Option<Bytes>, Status> {
-    let Some(prefix) = bytes.first_chunk::<PREFIX>() else { return Ok(None) };
-    if prefix[0] != 0 {
+    let Some(length) = declared(bytes) else { return Ok(None) };
+    if bytes[0] != 0 {
         return Err(Status::internal(
             "protocol error: received message with compressed-flag but no grpc-encoding was specified",
         ));
     }
-    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     if length > MAX_MESSAGE {
-        return Err(Status::out_of_range(format!(
-            "Error, decoded message length too large: found {length} bytes, the limit is: {MAX_MESSAGE} bytes"
-        )));
+        return Err(too_large(length, MAX_MESSAGE));
     }
     if bytes.len() < PREFIX + length {
         return Ok(None);

@@ -5,12 +5,15 @@ mod exchange;
 mod gateway;
 mod grpc;
 mod head;
+mod health;
 mod info;
 mod large;
 mod led;
 mod listen;
 mod messages;
 mod plain;
+mod probes;
+mod process;
 mod streaming;
 mod unary;
 
@@ -26,7 +29,7 @@ use head::Head;
 /// Answers one request of any kind.
 pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Response<Body> {
     if face == Face::Monitors {
-        return info::answer(&api, &request);
+        return info::answer(&api, &request.into_parts().0).await;
     }
     let api = api.for_token(Head::of(&request).token);
     if grpc::is_grpc(&request) {
@@ -39,7 +42,7 @@ pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Resp
     if gateway::is_gateway(path) {
         return gateway::answer(api, request).await;
     }
-    info::answer(&api, &request)
+    info::answer(&api, &request.into_parts().0).await
 }
 
 /// A whole answer.
@@ -54,6 +57,11 @@ fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
 /// A sentence for a person.
 fn text(status: StatusCode, line: impl std::fmt::Display) -> Response<Body> {
     whole(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// Whether a query says `name=value`.
+fn queried(query: &str, name: &str, value: &str) -> bool {
+    query.split('&').any(|pair| pair.split_once('=') == Some((name, value)))
 }
 
 /// The right path with the wrong method.

@@ -7,7 +7,7 @@ use http::{HeaderMap, Request};
 use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
 use hull_kv_wire::{Respond, head, well};
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{
     exchange::{Ended, send_data, unless},
@@ -26,8 +26,8 @@ pub(super) fn is_one(path: &str) -> bool {
 
 /// Answers until the client or the member ends the call.
 pub(super) async fn serve(api: Api, request: Request<RecvStream>, mut respond: Respond) -> Result<(), Ended> {
-    let path = request.uri().path();
-    api.shared.metrics.call(path, Code::Ok);
+    let path = if request.uri().path() == WATCH { WATCH } else { KEEP_ALIVE };
+    let _open = api.shared.metrics.open(path);
     let watches = path == WATCH;
     let to = respond.begin(head())?;
     if watches { watch(&api, request.into_body(), to).await } else { keep_alive(&api, request.into_body(), to).await }

@@ -24,6 +24,7 @@ use crate::{
     driver::thread::Input,
     limits::PEER_INBOX_BYTES,
     lock::{lock, read},
+    metrics::Way,
     tls::{Secure, Tls},
 };
 
@@ -165,6 +166,7 @@ impl PeerListener {
     }
 
     async fn hand_over(&self, from: u64, word: Word) -> Option<()> {
+        self.local.shared.metrics.moved(from, Way::In, word.size());
         let room = u32::try_from(word.size().min(PEER_INBOX_BYTES)).ok()?;
         let permit = Arc::clone(&self.inbox).acquire_many_owned(room).await.ok()?;
         self.local.inputs.send(Input::Heard(from, word, permit)).ok()

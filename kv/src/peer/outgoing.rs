@@ -21,6 +21,7 @@ use super::{
 use crate::{
     driver::{Sending, thread::Input},
     limits::PEER_QUEUE_BYTES,
+    metrics::Way,
 };
 
 /// First and longest pause between two tries to connect: short, since a member that starts is wanted at once.
@@ -88,6 +89,7 @@ impl Task {
                     None => {
                         (pause, told) = (PAUSES.0, String::new());
                         self.talk(link).await;
+                        self.local.shared.metrics.unreached(self.id);
                         let _ = self.local.inputs.send(Input::Unreachable(self.id));
                         continue;
                     }
@@ -100,6 +102,7 @@ impl Task {
                 },
                 Err(error) => error.to_string(),
             };
+            self.local.shared.metrics.unreached(self.id);
             if trouble != told {
                 eprintln!("hull-kv: connect to member {:x}: {trouble}; trying again", self.id);
                 told = trouble;
@@ -118,7 +121,8 @@ impl Task {
             tokio::select! {
                 word = self.words.recv() => {
                     let Some(word) = word else { break };
-                    self.gather(word, &mut frames);
+                    let bytes = self.gather(word, &mut frames);
+                    self.local.shared.metrics.moved(self.id, Way::Out, bytes);
                     if writing.write(&frames).await.is_err() {
                         break;
                     }
@@ -133,7 +137,8 @@ impl Task {
         }
     }
 
-    fn gather(&mut self, first: Word, frames: &mut Vec<Frame>) {
+    /// Takes what is queued; answers how many bytes that are, about.
+    fn gather(&mut self, first: Word, frames: &mut Vec<Frame>) -> usize {
         frames.clear();
         let (mut next, mut bytes) = (Some(first), 0);
         while let Some(word) = next {
@@ -143,6 +148,7 @@ impl Task {
             frames.push(Frame::Word(word));
             next = if bytes < BATCH_BYTES { self.words.try_recv().ok() } else { None };
         }
+        bytes
     }
 }
 

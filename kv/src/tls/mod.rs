@@ -27,6 +27,17 @@ pub enum ClientAuth {
     None,
 }
 
+/// Which versions of TLS are spoken. Clients made for etcd up to 3.5 speak nothing newer than 1.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// 1.2 and 1.3.
+    Both,
+    /// 1.2.
+    Old,
+    /// 1.3.
+    New,
+}
+
 /// Where this end's certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -67,6 +78,10 @@ pub struct TlsFiles {
     pub revoked: Option<PathBuf>,
     /// The common name that the other end's certificate must have.
     pub allowed_cn: Option<String>,
+    /// What is spoken with whoever connects; this program itself connects with 1.3.
+    pub versions: Versions,
+    /// Names of the cipher suites of TLS 1.2 that may be used; none: all that there are.
+    pub suites: Vec<String>,
 }
 
 /// Why certificates cannot be used.

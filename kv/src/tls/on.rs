@@ -1,5 +1,5 @@
 //! TLS by rustls: certificates from files that are read anew when they change, so that renewing them needs no restart.
-//! TLS 1.3 only.
+//! All cipher suites that there are encrypt and authenticate in one, with a key that is made for the connection.
 use std::{
     fmt, fs, io,
     path::Path,
@@ -8,17 +8,17 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
-    version::TLS13,
+    version::{TLS12, TLS13},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    Accepted, ClientAuth, Origin, Secure, TlsError, TlsFiles,
+    Accepted, ClientAuth, Origin, Secure, TlsError, TlsFiles, Versions,
     anchors::AnchorsToo,
     not_set_up,
     self_signed::{Unverified, make},
@@ -154,8 +154,13 @@ fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, TlsError> {
-    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[&TLS13])
+    let versions = match files.versions {
+        Versions::Both => vec![&TLS13, &TLS12],
+        Versions::Old => vec![&TLS12],
+        Versions::New => vec![&TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::new(only(&files.suites, provider)))
+        .with_protocol_versions(&versions)
         .map_err(|why| error(&files.cert, why))?;
     let builder = match (files.client_auth, roots) {
         (ClientAuth::None, _) => builder.with_no_client_auth(),
@@ -174,6 +179,20 @@ fn server_config(
         }
     };
     builder.with_single_cert(chain, key).map_err(|why| error(&files.cert, why))
+}
+
+/// The provider with those suites of TLS 1.2 only that are named, if any are. As in etcd those of TLS 1.3 are not chosen.
+fn only(named: &[String], provider: &CryptoProvider) -> CryptoProvider {
+    let mut provider = provider.clone();
+    if !named.is_empty() {
+        // Go has two names for some: the end may be left out.
+        let is = |known: &str, name: &str| known == name || known.strip_suffix("_SHA256") == Some(name);
+        let is_named = |suite: &SupportedCipherSuite| {
+            suite.suite().as_str().is_some_and(|known| named.iter().any(|name| is(known, name)))
+        };
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some() || is_named(suite));
+    }
+    provider
 }
 
 fn client_config(

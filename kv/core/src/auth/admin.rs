@@ -158,6 +158,9 @@ impl Auth {
 
     fn grant_permission(&mut self, request: AuthRoleGrantPermissionRequest) -> Result<(), Refused> {
         let granted = request.perm.ok_or(Refused::PermissionNotGiven)?;
+        if !is_range(&granted) {
+            return Err(Refused::InvalidAuthMgmt);
+        }
         let permissions = self.roles.get_mut(&request.name).ok_or(Refused::RoleNotFound)?;
         match permissions.iter_mut().find(|known| same_range(known, &granted.key, &granted.range_end)) {
             Some(known) => known.perm_type = granted.perm_type,
@@ -180,6 +183,12 @@ impl Auth {
         self.changed();
         Ok(())
     }
+}
+
+/// Whether a permission is for any key at all: it has a key, and an end that is above it or stands for the last key.
+fn is_range(permission: &Permission) -> bool {
+    let (key, end) = (&permission.key, &permission.range_end);
+    !key.is_empty() && (end.is_empty() || **end == [0] || key < end)
 }
 
 fn same_range(permission: &Permission, key: &[u8], end: &[u8]) -> bool {

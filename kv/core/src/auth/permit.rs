@@ -1,6 +1,8 @@
 //! Whether a caller may do what a request asks. Asked on every member when a command is applied, and before a read.
 //!
-//! Where etcd looks at less than all of a transaction (nested ones, the leases of its puts), this looks at all.
+//! Where etcd looks at less than all of a transaction (nested ones, the leases of its puts), this looks at all. Leases without keys, compactions
+//! and alarms are nobody's in etcd up to 3.5, so that who has not even logged in may end them, do them and raise them; here as in
+//! newer ones they are not.
 use bytes::Bytes;
 use hull_kv_proto::{
     authpb::{Permission, permission::Type},
@@ -25,10 +27,12 @@ enum Access {
 
 impl Access {
     fn granted_by(self, permission: &Permission) -> bool {
-        match permission.perm_type() {
-            Type::Readwrite => true,
-            Type::Read => self == Self::Read,
-            Type::Write => self == Self::Write,
+        match Type::try_from(permission.perm_type) {
+            Ok(Type::Readwrite) => true,
+            Ok(Type::Read) => self == Self::Read,
+            Ok(Type::Write) => self == Self::Write,
+            // Of a kind that this version does not know.
+            Err(_) => false,
         }
     }
 }
@@ -104,6 +108,15 @@ impl Auth {
     }
 
     /// # Errors
+    /// The caller is not a user at all.
+    pub fn permit_somebody(&self, caller: &Caller) -> Result<(), Refused> {
+        match (self.enforced, caller) {
+            (Enforced::No, _) | (_, Caller::Member | Caller::User { .. }) => Ok(()),
+            (_, Caller::Nobody) => Err(Refused::UserEmpty),
+        }
+    }
+
+    /// # Errors
     /// The caller is not one with the root role.
     pub fn permit_admin(&self, caller: &Caller) -> Result<(), Refused> {
         let name = match (self.enforced, caller) {
@@ -156,8 +169,9 @@ impl Store {
             Op::Put(request) => self.permit_put(caller, request),
             Op::DeleteRange(request) => self.auth.permit_delete(caller, request),
             Op::Txn(request) => self.permit_txn(caller, request),
-            Op::LeaseRevoke(request) => self.permit_lease(caller, Access::Write, request.id),
-            Op::AuthChange(_) => self.auth.permit_admin(caller),
+            Op::LeaseGrant(_) | Op::Compaction(_) => self.auth.permit_somebody(caller),
+            Op::LeaseRevoke(request) => self.permit_lease_use(caller, request.id),
+            Op::Alarm(_) | Op::AuthChange(_) | Op::DowngradeChange(_) => self.auth.permit_admin(caller),
             _ => Ok(()),
         }
     }
@@ -177,11 +191,21 @@ impl Store {
         keys.try_for_each(|key| self.auth.may(caller, access, key, &[]))
     }
 
+    /// Whether a caller may end a lease or keep it alive.
+    ///
+    /// # Errors
+    /// It is nobody, or there is a key that it may not write.
+    pub fn permit_lease_use(&self, caller: &Caller, lease: LeaseId) -> Result<(), Refused> {
+        self.auth.permit_somebody(caller)?;
+        self.permit_lease(caller, Access::Write, lease)
+    }
+
     /// Whether a caller may learn the keys of a lease.
     ///
     /// # Errors
-    /// There is one that it may not read.
+    /// It is nobody, or there is one that it may not read.
     pub fn permit_lease_keys(&self, caller: &Caller, lease: LeaseId) -> Result<(), Refused> {
+        self.auth.permit_somebody(caller)?;
         self.permit_lease(caller, Access::Read, lease)
     }
 

@@ -17,7 +17,10 @@ pub struct Command {
     /// A member proposed it of its own accord (a lease that ended): no permission is asked for.
     #[prost(bool, tag = "14")]
     pub by_member: bool,
-    #[prost(oneof = "command::Op", tags = "4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 16, 50")]
+    #[prost(
+        oneof = "command::Op",
+        tags = "4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 16, 17, 50"
+    )]
     pub op: ::core::option::Option<command::Op>,
 }
 /// Nested message and enum types in `Command`.
@@ -46,6 +49,8 @@ pub mod command {
         AuthChange(super::AuthChange),
         #[prost(message, tag = "16")]
         Login(super::Login),
+        #[prost(message, tag = "17")]
+        DowngradeChange(super::DowngradeChange),
         #[prost(message, tag = "50")]
         MemberChange(super::MemberChange),
     }
@@ -94,6 +99,13 @@ pub struct Login {
     /// Drawn at random by the proposer; the token is this, a dot, and the entry's index.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
+}
+/// A downgrade of the cluster is announced, or the announcement taken back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DowngradeChange {
+    /// The version to go to, "3.4.0"; empty: none.
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
 }
 /// Users, roles and whether they count, in a snapshot.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -214,6 +226,9 @@ pub struct SnapshotHead {
     pub records: u64,
     #[prost(message, optional, tag = "11")]
     pub auth: ::core::option::Option<AuthRecord>,
+    /// The version that a downgrade was announced to; empty: none.
+    #[prost(string, tag = "12")]
+    pub downgrade: ::prost::alloc::string::String,
     /// Members that were removed: their ids never come back.
     #[prost(uint64, repeated, tag = "30")]
     pub removed: ::prost::alloc::vec::Vec<u64>,
