@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn who_asks_one_thing_after_the_other_is_alone_until_somebody_else_asks_anything() {
         let company = Company::default();
-        let mut put = || {
+        let put = || {
             company.ask();
             company.hand_over(1)
         };

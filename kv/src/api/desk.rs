@@ -69,8 +69,8 @@ impl Desk {
             let queue = std::mem::take(&mut *lock(&self.queue));
             let alone = self.company.hand_over(queue.len());
             for input in queue {
-                let input = if alone && is_write(&input) { self.shortcut.take(input) } else { Err(input) };
-                if let Err(input) = input {
+                let input = if alone && is_write(&input) { self.shortcut.take(input) } else { Some(input) };
+                if let Some(input) = input {
                     // A driver that has stopped drops the reply in it, which says so to who asked.
                     let _ = self.inputs.send(input);
                 }

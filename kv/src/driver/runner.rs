@@ -78,13 +78,10 @@ impl Runner {
         }
     }
 
-    /// Writes and applies one command.
-    ///
-    /// # Errors
-    /// Gives the input back that must go the usual way.
-    pub(super) fn take_alone(&mut self, input: Input) -> Result<(), Input> {
+    /// Writes and applies one command; gives an input back that must go the usual way.
+    pub(super) fn take_alone(&mut self, input: Input) -> Option<Input> {
         if self.outcome.is_some() || self.driver.last_sync() > FAST_SYNC || !self.driver.alone() {
-            return Err(input);
+            return Some(input);
         }
         let next = self.take(input);
         self.turn(next);
@@ -92,7 +89,7 @@ impl Runner {
             // Its thread waits for something to do.
             let _ = self.inputs.send(Input::Ended);
         }
-        Ok(())
+        None
     }
 
     /// Does what was asked for.

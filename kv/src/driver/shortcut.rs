@@ -14,15 +14,12 @@ impl Shortcut {
         Self(runner)
     }
 
-    /// Writes and applies one command before it comes back.
-    ///
-    /// # Errors
-    /// Gives the input back that must go the usual way.
-    pub fn take(&self, input: Input) -> Result<(), Input> {
+    /// Writes and applies one command before it comes back; gives an input back that must go the usual way.
+    pub fn take(&self, input: Input) -> Option<Input> {
         match self.0.try_lock() {
             Ok(mut runner) => runner.take_alone(input),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take_alone(input),
-            Err(TryLockError::WouldBlock) => Err(input),
+            Err(TryLockError::WouldBlock) => Some(input),
         }
     }
 }
