@@ -30,7 +30,7 @@ pub(crate) trait Late: Send + Sync {
     /// Whether the answer came.
     fn is_answered(&self) -> bool;
     /// Told once it is too late for an answer; after one it means nothing.
-    fn is_late(&self);
+    fn tell(&self);
 }
 
 /// Those who wait without a task, the longest first, and the tick at which each began.
@@ -77,7 +77,7 @@ impl Patience {
             let now = self.ticks.fetch_add(1, Ordering::AcqRel) + 1;
             self.ticked.notify_waiters();
             for late in self.take_late(now) {
-                late.is_late();
+                late.tell();
             }
         }
     }
@@ -183,7 +183,7 @@ mod tests {
             self.answered.load(Ordering::Acquire) || self.late.load(Ordering::Acquire) > 0
         }
 
-        fn is_late(&self) {
+        fn tell(&self) {
             self.late.fetch_add(1, Ordering::AcqRel);
         }
     }

@@ -66,6 +66,33 @@ fn one_batch_is_one_sync() {
 }
 
 #[test]
+fn after_a_sync_that_failed_nothing_more_is_written() {
+    let disk = MemoryDisk::default();
+    let mut wal = Wal::create(Arc::new(disk.clone()), MEMBER, 1, HardState::default()).expect("create");
+    disk.fail_syncs(1);
+    assert!(wal.append(&[entry(1, 300)], Some(&state(0))).is_err());
+    let length = disk.read(FILE).expect("read").len();
+    let refused = wal.append(&[entry(1, 300)], Some(&state(0))).expect_err("what the disk holds is unknown");
+    assert!(refused.to_string().contains("an earlier write failed"), "{refused}");
+    assert_eq!(disk.read(FILE).expect("read").len(), length);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_can_be_tried_again() {
+    let disk = MemoryDisk::default();
+    let mut wal = Wal::create(Arc::new(disk.clone()), MEMBER, 1, HardState::default()).expect("create");
+    disk.set_free(Some(100));
+    assert!(!wal.has_room(300));
+    let refused = wal.append(&[entry(1, 300)], Some(&state(0))).expect_err("there is no room");
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    disk.set_free(None);
+    assert!(wal.has_room(300));
+    let _ = wal.append(&[entry(1, 300)], Some(&state(0))).expect("now there is");
+    drop(wal);
+    assert_eq!(entries(&disk), Ok(1));
+}
+
+#[test]
 fn a_tail_torn_at_any_byte_is_cut_and_the_log_goes_on() {
     let disk = MemoryDisk::default();
     let ends = written(&disk, 3);

@@ -61,9 +61,7 @@ impl Steps {
             _ => steps[..steps.partition_point(|step| step.main <= at)].last().copied(),
         }
     }
-}
 
-impl Steps {
     /// The revision under which the key exists at `at`.
     fn put_at(&self, at: i64) -> Option<Revision> {
         let step = self.newest(at)?;

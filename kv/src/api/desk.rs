@@ -1,11 +1,18 @@
 //! What all clients share on the way to the driver: what they ask in one turn of the event loop goes over together, so
 //! that it is one batch and wakes the driver's thread once.
-use std::sync::{Arc, Mutex, mpsc::Sender};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+    mpsc::Sender,
+};
 
 use hull_kv_proto::hullpb::command::Op;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Bounds, company::Company};
+use super::{
+    Bounds,
+    company::{Company, Turn},
+};
 use crate::{
     auth::Logins,
     driver::{
@@ -38,6 +45,7 @@ pub(super) struct Desk {
     inputs: Sender<Input>,
     shortcut: Shortcut,
     company: Company,
+    connections: AtomicU64,
     queue: Mutex<Vec<Input>>,
     queued: Notify,
     patience: Patience,
@@ -52,6 +60,7 @@ impl Desk {
             inputs: running.inputs.clone(),
             shortcut: running.shortcut.clone(),
             company: Company::default(),
+            connections: AtomicU64::new(0),
             queue: Mutex::default(),
             queued: Notify::new(),
             patience: Patience::default(),
@@ -67,9 +76,16 @@ impl Desk {
         loop {
             self.queued.notified().await;
             let queue = std::mem::take(&mut *lock(&self.queue));
-            let alone = self.company.hand_over(queue.len());
+            let turn = if let [input] = &*queue
+                && is_write(input)
+            {
+                Turn::OneWrite
+            } else {
+                Turn::Other
+            };
+            let alone = self.company.hand_over(turn);
             for input in queue {
-                let input = if alone && is_write(&input) { self.shortcut.take(input) } else { Some(input) };
+                let input = if alone { self.shortcut.take(input) } else { Some(input) };
                 if let Some(input) = input {
                     // A driver that has stopped drops the reply in it, which says so to who asked.
                     let _ = self.inputs.send(input);
@@ -78,9 +94,14 @@ impl Desk {
         }
     }
 
-    /// A client asked for something, whatever it is.
-    pub(super) fn asked(&self) {
-        self.company.ask();
+    /// A client asked for something, whatever it is, over this connection.
+    pub(super) fn asked(&self, connection: u64) {
+        self.company.ask(connection);
+    }
+
+    /// A number for a connection, which no other has.
+    pub(super) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Tells the driver's thread something.

@@ -100,8 +100,9 @@ impl Api {
         Ok(response)
     }
 
-    /// Answers one that reads only from the store as it is now.
-    pub(crate) fn txn_read(&self, request: &TxnRequest) -> Result<TxnResponse, Status> {
+    /// Answers one that reads only.
+    pub(crate) async fn txn_fresh(&self, request: &TxnRequest, freshness: Freshness) -> Result<TxnResponse, Status> {
+        self.wait_for(freshness).await?;
         let mut response = {
             let store = read(&self.shared.store);
             let caller = self.caller_in(&store)?;

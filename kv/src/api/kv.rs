@@ -44,10 +44,7 @@ impl Api {
     pub(crate) async fn txn_either(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
         match self.txn_needs(request)? {
             Needs::Command(command) => self.txn_answer(self.propose(command).await?),
-            Needs::Read(request, freshness) => {
-                self.wait_for(freshness).await?;
-                self.txn_read(&request)
-            }
+            Needs::Read(request, freshness) => self.txn_fresh(&request, freshness).await,
         }
     }
 }

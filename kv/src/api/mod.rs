@@ -70,17 +70,24 @@ pub struct Api {
     pub(crate) shared: Arc<Shared>,
     desk: Arc<Desk>,
     credentials: Credentials,
+    /// Tells the client's connection from others.
+    connection: u64,
 }
 
 impl Api {
     /// Services over a running driver, served by the current event loop.
     pub fn new(shared: Arc<Shared>, running: &Running, bounds: Bounds, logins: Logins) -> Self {
-        Self { shared, desk: Desk::open(running, bounds, logins), credentials: Credentials::default() }
+        Self { shared, desk: Desk::open(running, bounds, logins), credentials: Credentials::default(), connection: 0 }
+    }
+
+    /// The same services on a connection of their own.
+    pub(crate) fn for_connection(&self) -> Self {
+        Self { connection: self.desk.next_connection(), ..self.clone() }
     }
 
     /// A client asked for something, whatever it is.
     pub(crate) fn asked(&self) {
-        self.desk.asked();
+        self.desk.asked(self.connection);
     }
 
     /// What one request may be.
@@ -90,8 +97,10 @@ impl Api {
 
     /// Puts a command through the log; answers once it is durable and applied.
     async fn propose(&self, op: Op) -> Result<Response, Status> {
-        self.refuse_learner()?;
-        let caller = self.caller().await?;
+        if self.must_learn_token() {
+            Box::pin(self.learn_token()).await?;
+        }
+        let caller = self.writer()?;
         self.tell(|reply| Input::Propose(op, caller, reply.into())).await
     }
 

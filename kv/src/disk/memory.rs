@@ -28,6 +28,8 @@ struct Files {
     synced_names: Vec<String>,
     free: Option<u64>,
     syncs: u64,
+    /// So many syncs fail.
+    failing: u64,
 }
 
 /// A folder in memory; clones are the same folder.
@@ -70,6 +72,11 @@ impl MemoryDisk {
     /// Limits how many more bytes can be written; `None`: no limit.
     pub fn set_free(&self, free: Option<u64>) {
         self.files().free = free;
+    }
+
+    /// The next syncs of a file fail, so many of them.
+    pub fn fail_syncs(&self, count: u64) {
+        self.files().failing = count;
     }
 
     /// How often a file was synced.
@@ -186,8 +193,18 @@ impl Append for MemoryAppend {
         if room < bytes.len() { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
     }
 
+    fn ahead(&self) -> u64 {
+        self.disk.files().free.unwrap_or(u64::MAX)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
-        self.disk.files().syncs += 1;
+        let mut files = self.disk.files();
+        if files.failing > 0 {
+            files.failing -= 1;
+            return Err(io::Error::other("the disk is gone"));
+        }
+        files.syncs += 1;
+        drop(files);
         self.with(|file| {
             let length = file.bytes().len();
             file.synced = length;

@@ -70,4 +70,8 @@ pub trait Append: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file to its first `length` bytes and goes on from there.
     fn cut(&mut self, length: u64) -> io::Result<()>;
+    /// So many bytes can be written without taking space that the file does not have already.
+    fn ahead(&self) -> u64 {
+        0
+    }
 }

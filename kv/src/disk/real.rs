@@ -175,6 +175,10 @@ impl Append for RealFile {
         self.file.sync_data()
     }
 
+    fn ahead(&self) -> u64 {
+        self.allocated.saturating_sub(self.at)
+    }
+
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
         (self.at, self.allocated) = (length, length);

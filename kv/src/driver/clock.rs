@@ -97,6 +97,10 @@ impl Driver {
             if !self.alone() {
                 self.tick();
             }
+            if self.raft.raft.leader_id == 0 {
+                self.proposals.forget_the_gone();
+                self.reads.forget_the_gone();
+            }
             self.introduce();
         }
         if self.clock.leases <= now {

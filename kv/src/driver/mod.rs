@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant as SystemInstant},
 };
 
-use crate::{disk::Disk, metrics::count, peer::Word, shared::Shared, snapfile::Arrived, wal::Wal};
+use crate::{disk::Disk, limits::FAST_SYNC, metrics::count, peer::Word, shared::Shared, snapfile::Arrived, wal::Wal};
 pub use answers::Answers;
 pub use birth::{Birth, member_id};
 use clock::Clock;
@@ -110,7 +110,8 @@ pub struct Driver {
     /// The leader's snapshot that raft is about to take.
     arrived: Option<Arrived>,
     cut_bytes: u64,
-    last_sync: Duration,
+    /// How long the last write to the log took until it was durable.
+    last_sync: Option<Duration>,
     catch_up_bytes: usize,
     since_snapshot: u64,
     snapshot_bytes: u64,
@@ -250,8 +251,9 @@ impl Driver {
                 done => break done?,
             }
         };
-        self.last_sync = started.elapsed();
-        self.shared.metrics.fsync(self.last_sync);
+        let took = started.elapsed();
+        self.last_sync = Some(took);
+        self.shared.metrics.fsync(took);
         let written = self.wal.bytes().saturating_sub(before);
         self.since_snapshot += written;
         self.space.written(&*self.disk, written);
@@ -303,9 +305,12 @@ impl Driver {
         self.cut_bytes
     }
 
-    /// How long the last write to the log took until it was durable.
-    pub fn last_sync(&self) -> Duration {
-        self.last_sync
+    /// Whether a command of so many bytes will most likely be durable in a moment: the last one was, and it takes no space that
+    /// the log does not have already.
+    pub fn is_fast(&self, bytes: usize) -> bool {
+        self.last_sync.is_some_and(|took| took <= FAST_SYNC)
+            && self.space.is_enough()
+            && self.wal.has_room(bytes as u64)
     }
 
     /// Shared state.
@@ -317,6 +322,7 @@ impl Driver {
     pub fn stop(&mut self) {
         self.proposals.fail_all(Failed::Stopped);
         self.reads.fail_all(Failed::Stopped);
+        self.others.moving.clear();
         std::mem::take(&mut self.answers).give(&self.shared);
     }
 }

@@ -129,7 +129,7 @@ impl Driver {
             identity: start.identity,
             arrived: None,
             cut_bytes,
-            last_sync: std::time::Duration::MAX,
+            last_sync: None,
             catch_up_bytes: start.catch_up_bytes,
             since_snapshot,
             snapshot_bytes,

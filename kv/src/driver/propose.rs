@@ -104,6 +104,19 @@ impl Proposals {
         self.parked.clear();
     }
 
+    /// Lets go of parked proposals whose clients have gone: without a leader nobody else would.
+    pub(super) fn forget_the_gone(&mut self) {
+        let Self { waiting, parked, .. } = self;
+        parked.retain(|id| {
+            let gone =
+                waiting.get(id).is_none_or(|waiting| waiting.reply.as_ref().is_none_or(ProposalReply::is_closed));
+            if gone {
+                waiting.remove(id);
+            }
+            !gone
+        });
+    }
+
     /// A number for a question or a round of reads.
     pub(super) fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;

@@ -63,6 +63,15 @@ impl Reads {
         }
     }
 
+    /// Lets go of reads whose clients have gone: without a leader nobody else would.
+    pub(super) fn forget_the_gone(&mut self) {
+        self.next.retain(|reader| match reader {
+            Reader::Local(reply) => !reply.is_closed(),
+            Reader::Asked { .. } => true,
+        });
+        self.asking.retain(|_, asking| !asking.reply.is_closed());
+    }
+
     fn is_idle(&self) -> bool {
         self.next.is_empty() && self.round.is_none() && self.proven.is_empty() && self.asking.is_empty()
     }

@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use hull_kv_core::Scrub;
+use hull_kv_core::{Caller, Scrub};
+use hull_kv_proto::hullpb::{Command, command::Op};
+use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::{
@@ -18,7 +20,7 @@ use super::{
     thread::{Ended, Input},
 };
 use crate::{
-    limits::{FAST_SYNC, MAX_BATCH},
+    limits::MAX_BATCH,
     snapfile::{self, Effort, Written},
 };
 
@@ -44,6 +46,15 @@ pub(super) enum Round {
     Ended(io::Result<Ended>),
 }
 
+/// Whether the member goes on. There is no way back from its end, though the runner outlives its thread.
+enum Course {
+    Runs,
+    /// It ended, and its thread does not know yet.
+    Ended(io::Result<Ended>),
+    /// Its thread knows.
+    Over,
+}
+
 /// A driver and what surrounds it.
 pub(super) struct Runner {
     driver: Driver,
@@ -51,8 +62,14 @@ pub(super) struct Runner {
     inputs: Sender<Input>,
     snapshot: Snapshot,
     shrinks: Vec<oneshot::Sender<()>>,
-    /// How the member ended, until its thread learns of it.
-    outcome: Option<io::Result<Ended>>,
+    course: Course,
+}
+
+/// What a command takes in the log at most (bytes).
+fn size(op: &Op, caller: &Caller) -> usize {
+    let mut command = Command { id: u64::MAX, member: u64::MAX, ..Command::default() };
+    caller.clone().sign(&mut command);
+    command.encoded_len() + op.encoded_len()
 }
 
 impl fmt::Debug for Runner {
@@ -63,29 +80,36 @@ impl fmt::Debug for Runner {
 
 impl Runner {
     pub(super) fn new(driver: Driver, outlet: Box<dyn Outlet + Send>, inputs: Sender<Input>) -> Self {
-        Self { driver, outlet, inputs, snapshot: Snapshot::Idle, shrinks: Vec::new(), outcome: None }
+        Self { driver, outlet, inputs, snapshot: Snapshot::Idle, shrinks: Vec::new(), course: Course::Runs }
     }
 
     /// Takes what came first and everything behind it, then a turn, then does some of what is due by itself.
     pub(super) fn round(&mut self, first: Result<Input, RecvTimeoutError>, receiver: &Receiver<Input>) -> Round {
-        if self.outcome.is_none() {
+        if let Course::Runs = self.course {
             let next = self.gather(first, receiver);
             self.turn(next);
         }
-        match self.outcome.take() {
-            Some(outcome) => Round::Ended(outcome),
-            None => Round::Idle(self.upkeep()),
+        match std::mem::replace(&mut self.course, Course::Over) {
+            Course::Runs => {
+                self.course = Course::Runs;
+                Round::Idle(self.upkeep())
+            }
+            Course::Ended(outcome) => Round::Ended(outcome),
+            Course::Over => Round::Ended(Ok(Ended::Asked)),
         }
     }
 
     /// Writes and applies one command; gives an input back that must go the usual way.
     pub(super) fn take_alone(&mut self, input: Input) -> Option<Input> {
-        if self.outcome.is_some() || self.driver.last_sync() > FAST_SYNC || !self.driver.alone() {
+        let Input::Propose(op, caller, _) = &input else { return Some(input) };
+        let bytes = size(op, caller);
+        let runs = matches!(self.course, Course::Runs);
+        if !runs || !self.driver.is_fast(bytes) || !self.driver.alone() {
             return Some(input);
         }
         let next = self.take(input);
         self.turn(next);
-        if self.outcome.is_some() {
+        if let Course::Ended(_) = self.course {
             // Its thread waits for something to do.
             let _ = self.inputs.send(Input::Ended);
         }
@@ -104,7 +128,8 @@ impl Runner {
             (Ok(Fate::Goes), Next::Turn) => return,
         };
         self.driver.stop();
-        self.outcome = Some(outcome);
+        self.shrinks.clear();
+        self.course = Course::Ended(outcome);
     }
 
     /// Takes what came first, and everything that is queued behind it.

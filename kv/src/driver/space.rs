@@ -57,6 +57,11 @@ impl Space {
         space
     }
 
+    /// Whether there is room, as far as is known.
+    pub(super) fn is_enough(&self) -> bool {
+        self.room == Room::Enough
+    }
+
     /// Whether a command must be refused for lack of room.
     pub(super) fn refuses(&mut self, op: &Op) -> bool {
         self.room != Room::Enough && takes_space(op)

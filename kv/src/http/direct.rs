@@ -53,10 +53,11 @@ fn begin(client: Client, call: Call) {
         Call::Put(request) => propose(client, api.put_command(request), put),
         Call::DeleteRange(request) => propose(client, api.delete_command(request), delete_range),
         Call::Txn(request) => match api.txn_needs(request) {
-            Ok(Needs::Read(request, freshness)) => {
-                let finish = move |api: &Api, ()| api.txn_read(&request).map(|response| framed(&response));
-                api.read_for(freshness, Waiting::new(client, finish));
-            }
+            // Many ranges may be in it: it takes its turn with others.
+            Ok(Needs::Read(request, freshness)) => drop(tokio::spawn(async move {
+                let response = api.txn_fresh(&request, freshness).await;
+                client.answer(response.map(|response| framed(&response)));
+            })),
             Ok(Needs::Command(command)) => propose(client, Ok(command), txn),
             Err(status) => client.answer(Err(status)),
         },
@@ -124,7 +125,7 @@ impl<F: Send> Late for Waiting<F> {
         lock(&self.0).is_none()
     }
 
-    fn is_late(&self) {
+    fn tell(&self) {
         let Some((client, _)) = lock(&self.0).take() else { return };
         let status = client.api.too_late();
         client.answer(Err(status));

@@ -148,7 +148,7 @@ impl Listener {
                         // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
                         let _ = stream.set_nodelay(true);
                         manners.keep_alive(&stream);
-                        tokio::spawn(connection::serve(Box::new(stream), api.clone(), face, manners));
+                        tokio::spawn(connection::serve(Box::new(stream), api.for_connection(), face, manners));
                     }
                     Err(error) => pause(&error).await,
                 }
@@ -158,7 +158,7 @@ impl Listener {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
                         manners.keep_alive(&stream);
-                        let (tls, api) = (Arc::clone(&tls), api.clone());
+                        let (tls, api) = (Arc::clone(&tls), api.for_connection());
                         tokio::spawn(async move {
                             // Whoever has no good certificate learns so from the handshake.
                             if let Ok(Ok(accepted)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
@@ -173,7 +173,7 @@ impl Listener {
             Self::Unix(listener) => loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        drop(tokio::spawn(connection::serve(Box::new(stream), api.clone(), face, manners)))
+                        drop(tokio::spawn(connection::serve(Box::new(stream), api.for_connection(), face, manners)))
                     }
                     Err(error) => pause(&error).await,
                 }

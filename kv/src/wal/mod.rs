@@ -25,6 +25,22 @@ use record::{FILE_HEADER, FileHeader};
 #[must_use = "what a batch promised may go out only now"]
 pub struct Persisted(());
 
+/// Whether what is on the disk is what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DiskState {
+    Known,
+    /// A sync or a cut failed.
+    Unknown,
+}
+
+/// An error after which nothing more may be written, whatever the disk calls it.
+fn unknown(error: io::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+/// What a batch with one entry has besides its command, at most (bytes): two records' headers, a hard state, an entry's numbers.
+const BATCH_OVERHEAD: u64 = 256;
+
 /// The first of each file's name.
 const PREFIX: &str = "wal-";
 
@@ -50,6 +66,7 @@ pub struct Wal {
     durable: u64,
     buffer: Vec<u8>,
     state: HardState,
+    disk_state: DiskState,
 }
 
 impl std::fmt::Debug for Wal {
@@ -65,7 +82,16 @@ impl Wal {
     /// The disk's.
     pub fn create(disk: Arc<dyn Disk>, member: u64, first_index: u64, state: HardState) -> io::Result<Self> {
         let (file, segment) = new_file(&*disk, 1, member, first_index, &state)?;
-        Ok(Self { disk, member, durable: segment.length, segments: vec![segment], file, buffer: Vec::new(), state })
+        Ok(Self {
+            disk,
+            member,
+            durable: segment.length,
+            segments: vec![segment],
+            file,
+            buffer: Vec::new(),
+            state,
+            disk_state: DiskState::Known,
+        })
     }
 
     /// Appends entries and a hard state and makes them durable: one write, one fdatasync.
@@ -74,6 +100,28 @@ impl Wal {
     /// A write that does not fit leaves the log as it was ([`io::ErrorKind::StorageFull`]) and can be tried again; after
     /// any other error the member must stop.
     pub fn append(&mut self, entries: &[Entry], state: Option<&HardState>) -> io::Result<Persisted> {
+        if self.disk_state == DiskState::Unknown {
+            return Err(io::Error::other("an earlier write failed, and what the disk holds is unknown"));
+        }
+        self.disk_state = DiskState::Unknown;
+        let appended = self.append_batch(entries, state);
+        let known = match &appended {
+            Ok(_) => true,
+            // Cut off again.
+            Err(error) => error.kind() == io::ErrorKind::StorageFull,
+        };
+        if known {
+            self.disk_state = DiskState::Known;
+        }
+        appended
+    }
+
+    /// Whether a batch with so many bytes of commands needs no space that the file does not have already.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.durable < WAL_SEGMENT_BYTES && self.file.ahead() >= bytes.saturating_add(BATCH_OVERHEAD)
+    }
+
+    fn append_batch(&mut self, entries: &[Entry], state: Option<&HardState>) -> io::Result<Persisted> {
         if self.durable >= WAL_SEGMENT_BYTES {
             self.rotate(entries.first().map(|entry| entry.index))?;
         }
@@ -87,10 +135,10 @@ impl Wal {
             record::put_hard_state(&mut self.buffer, segment.seq, batch, batch, state);
         }
         if let Err(error) = self.file.write(&self.buffer) {
-            self.file.cut(batch)?;
+            self.file.cut(batch).map_err(unknown)?;
             return Err(error);
         }
-        self.file.sync()?;
+        self.file.sync().map_err(unknown)?;
         self.durable += self.buffer.len() as u64;
         segment.length = self.durable;
         if let Some(state) = state {

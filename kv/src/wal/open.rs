@@ -5,7 +5,7 @@ use hull_kv_core::Applied;
 use raft::eraftpb::{Entry, HardState};
 
 use super::{
-    PREFIX, Segment, Wal, file_name,
+    DiskState, PREFIX, Segment, Wal, file_name,
     record::{self, FILE_HEADER, FileHeader, Found, Record},
 };
 use crate::disk::{Disk, Rest};
@@ -123,7 +123,16 @@ impl Wal {
             .append(&name, last.length, if replay.cut > 0 { Rest::Cut } else { Rest::Zeros })
             .map_err(|source| WalError::Io { doing: format!("open {}", disk.display(&name)), source })?;
         let state = replay.state.clone();
-        let wal = Self { disk, member, segments, file, durable: last.length, buffer: Vec::new(), state };
+        let wal = Self {
+            disk,
+            member,
+            segments,
+            file,
+            durable: last.length,
+            buffer: Vec::new(),
+            state,
+            disk_state: DiskState::Known,
+        };
         Ok(Some((wal, replay)))
     }
 }

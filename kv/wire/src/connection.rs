@@ -80,11 +80,17 @@ pub async fn http2(connection: Connection, max_streams: u32, mut on_request: OnR
         for (request, respond) in arrived.drain(..) {
             on_request(request, Respond::new(respond));
         }
+        if arrived.capacity() > ARRIVED_KEPT {
+            arrived = Vec::new();
+        }
         if next == Next::Ended {
             return Ok(());
         }
     }
 }
+
+/// Room for so many requests is kept for the next that come together.
+const ARRIVED_KEPT: usize = 32;
 
 type Server = server::Connection<Connection, Bytes>;
 
