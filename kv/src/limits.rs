@@ -21,6 +21,10 @@ pub const MAX_BATCH: usize = 4096;
 /// A disk that makes a write durable in this time is fast: a client's thread may wait for it.
 pub const FAST_SYNC: Duration = Duration::from_millis(1);
 
+/// How long a client that is alone, and came back that soon the last time, is waited for without sleeping. A client in Go comes
+/// back after a twentieth of a millisecond.
+pub const LINGER: Duration = Duration::from_micros(150);
+
 /// Writes in a row, each the only thing that anybody asked for, after which their client counts as alone.
 pub const ALONE_AFTER: u32 = 4;
 

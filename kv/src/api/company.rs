@@ -30,6 +30,11 @@ impl Company {
         }
     }
 
+    /// Whether anybody asked for anything since commands were handed over last.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0
+    }
+
     /// Commands are handed over. Whether whoever waits for them is the only client, and has been for a while.
     pub(super) fn hand_over(&self, turn: Turn) -> bool {
         let asked = self.asked.swap(0, Ordering::Relaxed);
