@@ -71,6 +71,10 @@ impl<T: Message + Default> Stream for Messages<T> {
             }
             let Poll::Ready(data) = self.body.poll_data(context) else { return Poll::Pending };
             let broken = |error: h2::Error| Status::unknown(error.to_string());
+            // A client that takes its call back, as those do that wanted one answer, has nothing more to say and hears nothing more.
+            if data.as_ref().is_some_and(|data| data.as_ref().is_err_and(h2::Error::is_reset)) {
+                return Poll::Ready(None);
+            }
             match data.transpose().map_err(broken)? {
                 Some(data) => {
                     self.body.flow_control().release_capacity(data.len()).map_err(broken)?;
