@@ -21,6 +21,8 @@ pub(crate) const WATCHERS: usize = 1_000;
 pub(crate) const WATCH_CONNECTIONS: usize = 10;
 /// Puts of the fan-out.
 pub(crate) const WATCHED_PUTS: usize = 100;
+/// Starts of the store with the many keys.
+pub(crate) const RESTARTS: usize = 5;
 /// Leaders that are killed.
 pub(crate) const KILLS: usize = 5;
 /// One try to write while there may be no leader.

@@ -3,7 +3,7 @@ use std::{fmt::Write as _, fs};
 
 use crate::{
     Plan, Results, Row,
-    limits::{KEY_BYTES, KILLS, SOME_KEYS, VALUE_BYTES, WATCH_CONNECTIONS, WATCHED_PUTS, WATCHERS},
+    limits::{KEY_BYTES, KILLS, RESTARTS, SOME_KEYS, VALUE_BYTES, WATCH_CONNECTIONS, WATCHED_PUTS, WATCHERS},
     size::Sizes,
     spread::Spread,
 };
@@ -145,7 +145,7 @@ fn others(text: &mut String, plan: &Plan, results: &Results) {
         &format!(
             "Stores filled by the tool: {KEY_BYTES}-byte keys, {VALUE_BYTES}-byte values, each key once; \"many\" are {} keys. Memory is VmRSS. Disk is \
              what the data folder takes after compaction and defragmentation. Restart is from the start of the program to an answer that counts the \
-             keys. Failover is from SIGKILL of the leader of three members to the next acknowledged put, tried without pause on the two others \
+             keys, the median of {RESTARTS}. Failover is from SIGKILL of the leader of three members to the next acknowledged put, tried without pause on the two others \
              (default election time-outs), the median of {KILLS}.\n",
             plan.many_keys
         ),

@@ -9,8 +9,9 @@ use hull_kv_proto::{
 use crate::{
     Outcome, Plan,
     cluster::{Cluster, Subject, runtime},
-    limits::{KEY_BYTES, SOME_KEYS, VALUE_BYTES},
+    limits::{KEY_BYTES, RESTARTS, SOME_KEYS, VALUE_BYTES},
     load,
+    spread::Spread,
 };
 
 /// Time for a server to put away what it does in the background before it is looked at.
@@ -42,12 +43,16 @@ pub(crate) fn measure(plan: &Plan, subject: &Subject) -> Outcome<Sizes> {
     compact(&cluster)?;
     sleep(SETTLE);
     sizes.disk_a_key = cluster.on_disk()? as f64 / plan.many_keys as f64;
-    cluster.stop(0)?;
-    let begun = Instant::now();
-    cluster.spawn(0)?;
-    cluster.wait()?;
-    read(&cluster)?;
-    sizes.restart = begun.elapsed().as_secs_f64();
+    let mut restarts = Vec::new();
+    for _ in 0..RESTARTS {
+        cluster.stop(0)?;
+        let begun = Instant::now();
+        cluster.spawn(0)?;
+        cluster.wait()?;
+        read(&cluster)?;
+        restarts.push(begun.elapsed().as_secs_f64());
+    }
+    sizes.restart = Spread::of(restarts).median;
     eprintln!("size: {}: {sizes:?}", subject.name);
     Ok(sizes)
 }
