@@ -291,7 +291,9 @@ const FROM_DISK: &str = "\
 A virtio disk, a network card and {MEMORY} MiB. Hull goes through its initramfs, finds its slot and reads everything through dm-verity; the
 others have the kernel mount ext4, with no initramfs. While the guest waits, its clock follows the host's (`-icount shift=0,sleep=on`): with
 `sleep=off` each wait for the disk makes the clock jump to the next timer, which was seen to cost anything from 1 to 126 s. So what the
-guest computes is exact here too, and what it waits for is as slow as the host's disk is.
+guest computes is exact here too, and what it waits for is as slow as the host's disk is. Every block of the verified root is hashed
+with the processor's SHA instructions; an emulator that has none (QEMU 7.2) makes Hull's start from the disk take twice as long, and 0.07 s more
+of a container's from memory: 0.29 s and 0.24 s were seen there.
 ";
 
 const SWAP: &str = "\
