@@ -1,9 +1,13 @@
 //! A whole member on a disk whose power is cut: what was acknowledged is there again, and the member goes on.
+#[path = "support/alone.rs"]
+mod alone;
+
 use std::sync::Arc;
 
+use alone::alone;
 use hull_kv::{
     disk::{Disk, Growth, MemoryDisk},
-    driver::{Birth, Driver, Failed, Identity, Nobody, Start, Timing},
+    driver::{Driver, Failed, Nobody},
     snapfile::{self, Effort},
 };
 use hull_kv_core::{Instant, Refused, Response};
@@ -14,18 +18,6 @@ use hull_kv_proto::{
 use tokio::sync::oneshot;
 
 const NOW: Instant = Instant(0);
-
-fn alone() -> Start {
-    let first = [("one".to_owned(), vec!["http://localhost:2380".to_owned()])];
-    Start {
-        identity: Identity { name: "one".into(), client_urls: vec![] },
-        birth: Birth::found(&first, "test", "one").expect("is among them"),
-        timing: Timing::default(),
-        life: 1,
-        catch_up_bytes: 0,
-        quota_bytes: u64::MAX,
-    }
-}
 
 fn start(disk: &MemoryDisk) -> Driver {
     let mut driver = Driver::open(Arc::new(disk.clone()), alone()).expect("open");

@@ -1,10 +1,14 @@
 //! What comes from other members: damaged frames are no frames, and a snapshot counts only when all of it is there.
+#[path = "support/alone.rs"]
+mod alone;
+
 use std::sync::Arc;
 
+use alone::alone;
 use bytes::Bytes;
 use hull_kv::{
     disk::{Disk, MemoryDisk},
-    driver::{Birth, Driver, Identity, Nobody, Start, Timing},
+    driver::{Birth, Driver, Identity, Nobody, Start},
     peer::{FRAME_HEADER, Frame, Word},
     shared::Shared,
     snapfile::{Arriving, Encoder, Runs},
@@ -48,16 +52,7 @@ fn a_length_that_no_frame_has_is_refused_before_anything_is_read() {
 
 /// A leader with some keys, and its snapshot as it goes over the network.
 fn snapshot() -> (Driver, Vec<u8>) {
-    let first = [("one".to_owned(), vec!["http://one:2380".to_owned()])];
-    let start = Start {
-        identity: Identity { name: "one".into(), client_urls: vec![] },
-        birth: Birth::found(&first, "test", "one").expect("is among them"),
-        timing: Timing::default(),
-        life: 1,
-        catch_up_bytes: 0,
-        quota_bytes: u64::MAX,
-    };
-    let mut driver = Driver::open(Arc::new(MemoryDisk::default()), start).expect("open");
+    let mut driver = Driver::open(Arc::new(MemoryDisk::default()), alone()).expect("open");
     driver.campaign();
     for n in 0..200 {
         let put = PutRequest { key: format!("k{n}").into(), value: "value".into(), ..PutRequest::default() };
@@ -104,10 +99,7 @@ fn a_power_cut_while_a_snapshot_arrives_leaves_the_member_as_it_was() {
     let start = || Start {
         identity: Identity { name: "two".into(), client_urls: vec![] },
         birth: Birth::Join { member: 2, cluster: 9, members: Vec::new() },
-        timing: Timing::default(),
-        life: 1,
-        catch_up_bytes: 0,
-        quota_bytes: u64::MAX,
+        ..alone()
     };
     let member = Driver::open(Arc::new(disk.clone()), start()).expect("open");
     let mut arriving = Arriving::begin(Arc::new(disk.clone()), member.shared()).expect("begin");

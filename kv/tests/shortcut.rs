@@ -1,10 +1,14 @@
 //! A client that is alone has its write made on its own thread: with the same promises, and only where that holds nobody up.
+#[path = "support/alone.rs"]
+mod alone;
+
 use std::sync::Arc;
 
+use alone::alone;
 use hull_kv::{
     disk::MemoryDisk,
     driver::{
-        Birth, Driver, Failed, Identity, Nobody, Start, Timing,
+        Driver, Failed, Nobody,
         thread::{self, Input, Inputs, Running},
     },
 };
@@ -18,16 +22,7 @@ use tokio::sync::oneshot;
 type Answer = oneshot::Receiver<Result<Response, Failed>>;
 
 fn start(disk: &MemoryDisk) -> (Running, Arc<hull_kv::shared::Shared>) {
-    let first = [("one".to_owned(), vec!["http://localhost:2380".to_owned()])];
-    let start = Start {
-        identity: Identity { name: "one".into(), client_urls: vec![] },
-        birth: Birth::found(&first, "test", "one").expect("is among them"),
-        timing: Timing::default(),
-        life: 1,
-        catch_up_bytes: 0,
-        quota_bytes: u64::MAX,
-    };
-    let driver = Driver::open(Arc::new(disk.clone()), start).expect("open");
+    let driver = Driver::open(Arc::new(disk.clone()), alone()).expect("open");
     let shared = Arc::clone(driver.shared());
     let (stopped, _) = oneshot::channel();
     (thread::start(driver, Inputs::default(), Box::new(Nobody), stopped).expect("start"), shared)

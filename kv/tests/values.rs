@@ -1,9 +1,13 @@
 //! Values on the disk: they are what was written or the member stops, whatever is compacted, written anew or cut short.
+#[path = "support/alone.rs"]
+mod alone;
+
 use std::sync::Arc;
 
+use alone::alone;
 use hull_kv::{
     disk::{Disk, MemoryDisk},
-    driver::{Birth, Driver, Identity, Nobody, Start, Timing},
+    driver::{Driver, Nobody},
     snapfile::{self, Effort},
 };
 use hull_kv_core::{Applied, Caller, Instant, KeyHash, Refused, Scrub, Store};
@@ -15,16 +19,7 @@ use hull_kv_proto::{
 const NOW: Instant = Instant(0);
 
 fn open(disk: &MemoryDisk) -> Result<Driver, String> {
-    let first = [("one".to_owned(), vec!["http://localhost:2380".to_owned()])];
-    let start = Start {
-        identity: Identity { name: "one".into(), client_urls: vec![] },
-        birth: Birth::found(&first, "test", "one").expect("is among them"),
-        timing: Timing::default(),
-        life: 1,
-        catch_up_bytes: 0,
-        quota_bytes: u64::MAX,
-    };
-    let mut driver = Driver::open(Arc::new(disk.clone()), start).map_err(|error| error.to_string())?;
+    let mut driver = Driver::open(Arc::new(disk.clone()), alone()).map_err(|error| error.to_string())?;
     driver.campaign();
     let _ = driver.turn(NOW, &mut Nobody).map_err(|error| error.to_string())?;
     Ok(driver)

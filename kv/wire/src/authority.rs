@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A frame's header: length (3 bytes), kind, flags, stream (RFC 9113, section 4.1).
@@ -151,19 +152,31 @@ fn matches(byte: u8, at: usize) -> bool {
 
 /// A connection whose requests may name a URL as their authority.
 #[derive(Debug)]
-pub(crate) struct Tolerant<S> {
+pub struct Tolerant<S> {
     stream: S,
     follower: Follower,
+    /// What was read, and is read again.
+    again: Bytes,
 }
 
 impl<S> Tolerant<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, follower: Follower::default() }
+        Self { stream, follower: Follower::default(), again: Bytes::new() }
+    }
+
+    /// Has what was read from the start read again, before anything else.
+    pub(crate) fn read_again(&mut self, first: Bytes) {
+        self.again = first;
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tolerant<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            let length = self.again.len().min(to.remaining());
+            to.put_slice(&self.again.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = to.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, to);
         if let Poll::Ready(Ok(())) = read {

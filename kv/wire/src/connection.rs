@@ -1,16 +1,13 @@
 //! One connection: what it speaks by its first bytes, and the requests of one that speaks HTTP/2.
 use std::{
-    fmt,
     future::poll_fn,
-    io,
-    pin::Pin,
     task::{Context, Poll},
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, server};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::{
     answer::Respond,
@@ -36,6 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 /// A connection as it was accepted.
 pub type Io = Box<dyn Transport>;
 
+/// A connection whose first bytes were looked at, and are read again.
+pub type Connection = Pongs<Tolerant<Io>>;
+
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
@@ -55,7 +55,8 @@ pub async fn accept(stream: Io) -> Option<(Speaks, Connection)> {
         }
     }
     let speaks = if first.starts_with(PREFACE) { Speaks::Http2 } else { Speaks::Http1 };
-    Some((speaks, Connection { first: first.freeze(), stream }))
+    stream.stream_mut().read_again(first.freeze());
+    Some((speaks, stream))
 }
 
 /// Told of each request once its head has come.
@@ -118,56 +119,6 @@ fn gather(
             Poll::Pending if arrived.is_empty() => return Poll::Pending,
             Poll::Pending => return Poll::Ready(Ok(Next::Waits)),
         }
-    }
-}
-
-/// A connection whose first bytes were looked at and are read again.
-pub struct Connection {
-    first: Bytes,
-    stream: Pongs<Tolerant<Io>>,
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("first", &self.first).finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, to);
-        }
-        let length = self.first.len().min(to.remaining());
-        to.put_slice(&self.first[..length]);
-        self.first.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const PIECES: usize = 16;
 
 /// A stream that holds an answer to a ping back for a moment.
-pub(crate) struct Pongs<S> {
+pub struct Pongs<S> {
     stream: S,
     /// What is held, and how much of it went out.
     held: Option<([u8; LENGTH], usize)>,
@@ -38,6 +38,11 @@ pub(crate) struct Pongs<S> {
 impl<S> Pongs<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, held: None, timer: None }
+    }
+
+    /// What carries it.
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
     }
 }
 
