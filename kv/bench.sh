@@ -31,8 +31,11 @@ if [ ! -x "$tool" ]; then
     # Sources come from where the packages come from.
     if ! apt-get source --print-uris etcd >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
-        uri=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk -v c="$codename" '$2 == c { print $1; exit }')
-        printf 'deb-src %s %s main\n' "$uri" "$codename" >/etc/apt/sources.list.d/hull-sources.list
+        read -r uri entry < <(apt-get indextargets --format '$(SITE) $(SOURCESENTRY) $(CODENAME)' 'Created-By: Packages' |
+            awk -v c="$codename" '$3 == c { print $1, $2; exit }')
+        # Both entries of one archive must name the same keys.
+        keys=$(sed -nE 's/^Signed-By: *(.*)/\1/p; s/.*\[.*signed-by=([^] ]*).*/\1/p' "${entry%:*}" | head -n 1)
+        printf 'deb-src %s%s %s main\n' "${keys:+[signed-by=$keys] }" "$uri" "$codename" >/etc/apt/sources.list.d/hull-sources.list
         apt-get update -qq
     fi
     (cd "$scratch" && apt-get source -qq "etcd=$(dpkg-query -W -f '${source:Version}' etcd-server)" >/dev/null)

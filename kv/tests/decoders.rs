@@ -75,6 +75,11 @@ fn frames_of_other_members_damaged_in_any_way_are_refused_or_whole() {
 }
 
 #[test]
+fn what_a_client_of_http2_sends_damaged_in_any_way_ends_no_more_than_its_connection() {
+    replay("http2", targets::http2);
+}
+
+#[test]
 fn the_state_machine_takes_any_command() {
     replay("commands", targets::commands);
 }

@@ -1,6 +1,10 @@
 //! What reads bytes from the network or the disk, each as a function of bytes that must neither panic nor hang nor take much memory,
 //! and whose accepted input must be what is written again. Shared by the fuzz targets and by `kv/tests/decoders.rs`.
-use std::{io::Write as _, sync::Arc};
+use std::{
+    io::Write as _,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 use bytes::Bytes;
 use hull_kv::{
@@ -22,6 +26,7 @@ use hull_kv_proto::{
     hullpb::{Command, Forward, SnapshotPart},
     json,
 };
+use hull_kv_wire::Offline;
 use prost::Message;
 
 /// Operations in a transaction, as configured by default.
@@ -39,6 +44,52 @@ pub fn frame(bytes: &[u8]) {
         let taken = Frame::take(header, Bytes::copy_from_slice(&again[FRAME_HEADER..]));
         assert_eq!(taken.ok(), Some(frame), "a frame is what was sent");
     }
+}
+
+/// What a client of HTTP/2 sends behind its first bytes, in pieces; its requests are answered, kept or dropped by turns.
+pub fn http2(bytes: &[u8]) {
+    let mut connection = Offline::new(8);
+    let (mut kept, mut senders, mut turn) = (Vec::new(), Vec::new(), 0_usize);
+    for piece in bytes.chunks(97) {
+        let Ok(requests) = connection.receive(piece) else { break };
+        for mut exchange in requests {
+            turn += 1;
+            let _ = exchange.head().request(());
+            match turn % 5 {
+                0 => {
+                    let whole = exchange.take_whole().unwrap_or_else(|| Bytes::from(vec![7; 100_000]));
+                    let _ = exchange.respond().message(whole);
+                }
+                1 => kept.push(exchange.split()),
+                2 => drop(exchange),
+                3 => senders.extend(exchange.respond().begin_grpc()),
+                _ => {
+                    let _ = exchange.respond().empty(&http::Response::new(()));
+                }
+            }
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        for (body, _) in &mut kept {
+            let _ = body.poll_data(&mut context);
+        }
+        senders.retain_mut(|sender| sender.send(Bytes::from(vec![1; 5000])).is_ok() && turn % 7 != 0);
+        whole_frames(&connection.output());
+    }
+    drop(kept);
+    for sender in senders {
+        let _ = sender.well();
+    }
+    whole_frames(&connection.output());
+}
+
+/// What goes out is made of whole frames of a size that every client takes.
+fn whole_frames(mut bytes: &[u8]) {
+    while let Some(([a, b, c, ..], _)) = bytes.split_first_chunk::<9>() {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        assert!(length <= 16_384, "a frame of {length} bytes");
+        bytes = bytes.get(9 + length..).expect("a frame is whole");
+    }
+    assert!(bytes.is_empty(), "a header is whole");
 }
 
 /// What members send each other inside frames, without the checksum in front.

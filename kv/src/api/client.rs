@@ -1,7 +1,6 @@
 //! Who a client is: its token, and whom that stands for.
 use std::{fmt, sync::Arc};
 
-use http::HeaderValue;
 use hull_kv_core::{Caller, Enforced, Store};
 use hull_kv_proto::etcdserverpb::WatchCreateRequest;
 use tonic::Status;
@@ -34,8 +33,8 @@ impl Credentials {
 
 impl Api {
     /// The same services for the client that showed this token.
-    pub(crate) fn for_token(mut self, token: Option<&HeaderValue>) -> Self {
-        self.credentials.token = token.and_then(|value| value.to_str().ok()).map(Arc::from);
+    pub(crate) fn for_token(mut self, token: Option<&[u8]>) -> Self {
+        self.credentials.token = token.and_then(|value| std::str::from_utf8(value).ok()).map(Arc::from);
         self
     }
 

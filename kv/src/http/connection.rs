@@ -12,13 +12,13 @@ use crate::api::Api;
 
 /// Serves requests until the client leaves. A connection that breaks is its client's business.
 pub(super) async fn serve(stream: Io, api: Api, face: Face, manners: Manners) {
-    let Some((speaks, connection)) = accept(stream).await else { return };
+    let Some(speaks) = accept(stream).await else { return };
     match speaks {
-        Speaks::Http2 => {
-            let on_request = Box::new(move |request, respond| exchange::begin(&api, face, request, respond));
+        Speaks::Http2(connection) => {
+            let on_request = Box::new(move |exchange| exchange::begin(&api, face, exchange));
             let _ = http2(connection, manners.max_streams, on_request).await;
         }
-        Speaks::Http1 => {
+        Speaks::Http1(connection) => {
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
                 let api = api.clone();
                 api.asked();

@@ -25,9 +25,9 @@ struct Client {
 
 impl Client {
     /// Answers the call. Whoever asked may have gone.
-    fn answer(mut self, answer: Result<Bytes, Status>) {
+    fn answer(self, answer: Result<Bytes, Status>) {
         self.api.shared.metrics.call(self.path, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
-        drop(unary::send(answer, &mut self.respond));
+        let _ = unary::send(answer, self.respond);
     }
 }
 

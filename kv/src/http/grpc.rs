@@ -1,7 +1,7 @@
 //! gRPC: finds the service by the first part of the path.
 use std::sync::Arc;
 
-use http::{Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hull_kv_proto::{
     etcdserverpb::{
         auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
@@ -27,6 +27,18 @@ use crate::{
 
 /// Largest message of a watch or keep-alive (bytes).
 pub(super) const MAX_MESSAGE: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
+
+/// What an answer of gRPC begins with.
+pub(super) fn head() -> Response<()> {
+    let mut head = Response::new(());
+    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head
+}
+
+/// What an answer ends with that is no refusal.
+pub(super) fn well() -> HeaderMap {
+    HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
+}
 
 pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
     request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))

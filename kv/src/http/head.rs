@@ -1,5 +1,5 @@
 //! What the head of a request says to whoever hands it on, found in one pass over its headers.
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{Method, Request};
 
 /// What matters of a gRPC request's head.
 #[derive(Debug, Clone, Copy)]
@@ -9,7 +9,7 @@ pub(super) struct Head<'a> {
     /// Whether the client wants no answer of a member that has lost the cluster.
     pub(super) leader: Leader,
     /// The token that it shows.
-    pub(super) token: Option<&'a HeaderValue>,
+    pub(super) token: Option<&'a [u8]>,
 }
 
 /// See [`Head::plain`].
@@ -27,32 +27,34 @@ pub(super) enum Leader {
 }
 
 impl<'a> Head<'a> {
-    /// Reads a request's head.
+    /// Reads the head of a request of either kind of HTTP.
     pub(super) fn of<B>(request: &'a Request<B>) -> Self {
-        let mut head = Self::of_headers(request.headers());
-        if request.method() != Method::POST {
-            head.plain = Plain::No;
-        }
-        head
+        let fields = request.headers().iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        Self::read(request.method().as_str().as_bytes(), fields)
     }
 
-    fn of_headers(headers: &'a HeaderMap) -> Self {
+    /// Reads the head of a request as HTTP/2 brought it.
+    pub(super) fn of_wire(head: &'a hull_kv_wire::Head) -> Self {
+        Self::read(head.method(), head.fields())
+    }
+
+    fn read(method: &[u8], fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let (mut is_grpc, mut encoded) = (false, false);
         let (mut leader, mut token, mut authorization) = (Leader::Optional, None, None);
         // Looking each up by its name would hash every name.
-        for (name, value) in headers {
-            match name.as_str() {
-                "content-type" => is_grpc = value == "application/grpc",
-                "grpc-encoding" => encoded = true,
-                "hasleader" if value == "true" => leader = Leader::Required,
-                "token" => token = token.or(Some(value)),
-                "authorization" => authorization = authorization.or(Some(value)),
+        for (name, value) in fields {
+            match name {
+                b"content-type" => is_grpc = value == b"application/grpc",
+                b"grpc-encoding" => encoded = true,
+                b"hasleader" if value == b"true" => leader = Leader::Required,
+                b"token" => token = token.or(Some(value)),
+                b"authorization" => authorization = authorization.or(Some(value)),
                 _ => {}
             }
         }
-        let plain = if is_grpc && !encoded { Plain::Yes } else { Plain::No };
+        let is_plain = is_grpc && !encoded && method == Method::POST.as_str().as_bytes();
         // gRPC clients send `token`, users of the JSON gateway and of `/kv` send `Authorization`; both bare.
-        Self { plain, leader, token: token.or(authorization) }
+        Self { plain: if is_plain { Plain::Yes } else { Plain::No }, leader, token: token.or(authorization) }
     }
 }
 
@@ -79,7 +81,7 @@ mod tests {
         ]);
         let head = Head::of(&other);
         assert_eq!((head.plain, head.leader), (Plain::No, Leader::Required));
-        assert_eq!(head.token.map(HeaderValue::as_bytes), Some(&b"t"[..]));
+        assert_eq!(head.token, Some(&b"t"[..]));
         assert_eq!(Head::of(&request(&[("content-type", "application/grpc+proto")])).plain, Plain::No);
     }
 }

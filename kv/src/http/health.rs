@@ -12,12 +12,15 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hull_kv_wire::{head, well};
 use prost::Message;
 use tokio::time::{Interval, interval};
 use tonic::{Code, Status, body::Body};
 
-use super::{messages::declared, unary::PREFIX};
+use super::{
+    grpc::{head, well},
+    messages::declared,
+    unary::PREFIX,
+};
 use crate::shared::Shared;
 
 /// Asks once.

@@ -9,12 +9,12 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use hull_kv_proto::etcdserverpb::{RangeRequest, kv_server::KvServer};
-use hull_kv_wire::{head, well};
 use tokio::sync::mpsc;
 use tonic::{Status, body::Body};
 use tower_service::Service as _;
 
 use super::{
+    grpc::{head, well},
     messages::{declared, too_large},
     unary::{self, PREFIX},
 };

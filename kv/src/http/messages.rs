@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_core::Stream;
-use h2::RecvStream;
+use hull_kv_wire::Body;
 use prost::Message;
 use tonic::Status;
 
@@ -16,14 +16,14 @@ use super::{grpc::MAX_MESSAGE, unary::PREFIX};
 /// Reads messages as they come. Errors are those of a broken call: nothing follows them.
 #[derive(Debug)]
 pub(super) struct Messages<T> {
-    body: RecvStream,
+    body: Body,
     /// What came and was not read yet; mostly whole messages.
     bytes: Bytes,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Messages<T> {
-    pub(super) fn new(body: RecvStream) -> Self {
+    pub(super) fn new(body: Body) -> Self {
         Self { body, bytes: Bytes::new(), kind: PhantomData }
     }
 }
@@ -70,16 +70,11 @@ impl<T: Message + Default> Stream for Messages<T> {
                 return Poll::Ready(Some(read.map_err(|why| Status::internal(why.to_string()))));
             }
             let Poll::Ready(data) = self.body.poll_data(context) else { return Poll::Pending };
-            let broken = |error: h2::Error| Status::unknown(error.to_string());
-            // A client that takes its call back, as those do that wanted one answer, has nothing more to say and hears nothing more.
-            if data.as_ref().is_some_and(|data| data.as_ref().is_err_and(h2::Error::is_reset)) {
-                return Poll::Ready(None);
-            }
-            match data.transpose().map_err(broken)? {
-                Some(data) => {
-                    self.body.flow_control().release_capacity(data.len()).map_err(broken)?;
-                    self.bytes = join(std::mem::take(&mut self.bytes), data);
-                }
+            match data {
+                Some(Ok(data)) => self.bytes = join(std::mem::take(&mut self.bytes), data),
+                // A client that takes its call back, as those do that wanted one answer, has nothing more to say and hears nothing
+                // more.
+                Some(Err(_)) => return Poll::Ready(None),
                 None if self.bytes.is_empty() => return Poll::Ready(None),
                 None => return Poll::Ready(Some(Err(Status::internal("Unexpected EOF decoding stream.")))),
             }

@@ -1,16 +1,14 @@
 //! The calls whose clients stay, watches and keep-alives, without the layers between: one task each, and no queue.
 use std::pin::pin;
 
-use bytes::Bytes;
-use h2::{RecvStream, SendStream};
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
-use hull_kv_wire::{Respond, head, well};
+use hull_kv_wire::{Body, Ended, Exchange, Sender};
 use tokio_stream::StreamExt as _;
 use tonic::Status;
 
 use super::{
-    exchange::{Ended, send_data, unless},
+    exchange::{send_data, unless},
     messages::Messages,
     unary::framed,
 };
@@ -25,35 +23,36 @@ pub(super) fn is_one(path: &str) -> bool {
 }
 
 /// Answers until the client or the member ends the call.
-pub(super) async fn serve(api: Api, request: Request<RecvStream>, mut respond: Respond) -> Result<(), Ended> {
-    let path = if request.uri().path() == WATCH { WATCH } else { KEEP_ALIVE };
+pub(super) async fn serve(api: Api, exchange: Exchange) -> Result<(), Ended> {
+    let path = if exchange.head().path() == WATCH { WATCH } else { KEEP_ALIVE };
     let _open = api.shared.metrics.open(path);
-    let watches = path == WATCH;
-    let to = respond.begin(head())?;
-    if watches { watch(&api, request.into_body(), to).await } else { keep_alive(&api, request.into_body(), to).await }
+    let (body, respond) = exchange.split();
+    let to = respond.begin_grpc()?;
+    if path == WATCH { watch(&api, body, to).await } else { keep_alive(&api, body, to).await }
 }
 
-async fn watch(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+async fn watch(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
     let mut watches = api.watches(Messages::<WatchRequest>::new(body));
     while let Some(response) = unless(|context| to.poll_reset(context), pin!(watches.next())).await? {
         send_data(framed(&response), &mut to).await?;
     }
-    Ok(to.send_trailers(well())?)
+    to.well()
 }
 
-async fn keep_alive(api: &Api, body: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Ended> {
+async fn keep_alive(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
+    // A client that takes its call back ends its requests.
     let mut requests = Messages::<LeaseKeepAliveRequest>::new(body);
-    while let Some(request) = unless(|context| to.poll_reset(context), pin!(requests.next())).await? {
+    while let Some(request) = requests.next().await {
         let answer = match request {
             Ok(request) => unless(|context| to.poll_reset(context), pin!(api.keep_alive(request.id))).await?,
             Err(status) => Err(status),
         };
         match answer {
             Ok(response) => send_data(framed(&response), &mut to).await?,
-            Err(status) => return Ok(to.send_trailers(refusal(&status))?),
+            Err(status) => return to.trailers(refusal(&status)),
         }
     }
-    Ok(to.send_trailers(well())?)
+    to.well()
 }
 
 fn refusal(status: &Status) -> HeaderMap {

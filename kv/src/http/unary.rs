@@ -2,11 +2,9 @@
 //! not exactly that (in pieces, compressed, malformed, an answer of many keys) goes the way of all other calls.
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hull_kv_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
-use hull_kv_wire::Respond;
+use hull_kv_wire::{Ended, Respond};
 use prost::Message;
 use tonic::Status;
-
-use super::exchange::Ended;
 
 /// A gRPC message starts with a flag, 0 if it is not compressed, and its length.
 pub(super) const PREFIX: usize = 5;
@@ -75,9 +73,9 @@ pub(super) fn framed(message: &impl Message) -> Bytes {
 }
 
 /// Sends an answer, or the refusal.
-pub(super) fn send(answer: Result<Bytes, Status>, respond: &mut Respond) -> Result<(), Ended> {
+pub(super) fn send(answer: Result<Bytes, Status>, respond: Respond) -> Result<(), Ended> {
     match answer {
-        Ok(message) => Ok(respond.message(message)?),
-        Err(status) => Ok(respond.empty(status.into_http())?),
+        Ok(message) => respond.message(message),
+        Err(status) => respond.empty(&status.into_http()),
     }
 }

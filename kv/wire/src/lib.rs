@@ -1,9 +1,21 @@
 //! HTTP/2 as clients of the store speak it: what every request goes through. A crate of its own, so that this is compiled for
 //! speed and the store, which is far larger, for size; so nothing here is generic over what the store puts in.
-mod answer;
-mod authority;
+//!
+//! - [`session`], without the network: frames, streams, windows. Its `receive` is what comes, its `send` what goes.
+//! - [`hpack`] and [`head`]: header blocks, and what they say of a request.
+//! - [`exchange`]: a request and the way back, for whoever answers.
+//! - [`connection`]: the network around it.
 mod connection;
-mod pong;
+mod exchange;
+mod first;
+mod frame;
+mod head;
+mod hpack;
+mod session;
 
-pub use answer::{Respond, head, well};
-pub use connection::{Connection, Io, OnRequest, Speaks, Transport, accept, http2};
+pub use connection::{Broken, Io, OnRequest, Speaks, Transport, accept, http2};
+pub use exchange::{Body, Exchange, Offline, Respond, Sender};
+pub use first::Again;
+pub use frame::Reason;
+pub use head::Head;
+pub use session::Ended;

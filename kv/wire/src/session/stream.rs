@@ -1,0 +1,246 @@
+//! The streams of a connection: one request and its answer each.
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+    task::Waker,
+};
+
+use bytes::{Buf as _, Bytes};
+use http::HeaderMap;
+use slab::Slab;
+
+use crate::{Head, Reason};
+
+/// Bytes that wait, in pieces none of which is empty. The first piece, which mostly is the only one, needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    first: Bytes,
+    rest: VecDeque<Bytes>,
+}
+
+impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Adds a piece.
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+        } else if !piece.is_empty() {
+            self.rest.push_back(piece);
+        }
+    }
+
+    /// Takes the first piece.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        if self.first.is_empty() {
+            return None;
+        }
+        Some(std::mem::replace(&mut self.first, self.rest.pop_front().unwrap_or_default()))
+    }
+
+    /// The first piece; empty if there is none.
+    pub(crate) fn front(&self) -> &[u8] {
+        &self.first
+    }
+
+    /// Takes so many bytes off the first piece.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.first.advance(count);
+        if self.first.is_empty() {
+            self.first = self.rest.pop_front().unwrap_or_default();
+        }
+    }
+
+    /// Forgets everything and says how much it was (bytes).
+    pub(crate) fn clear(&mut self) -> usize {
+        let length = self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>();
+        *self = Self::default();
+        length
+    }
+}
+
+/// How an answer ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// With its last byte.
+    Data,
+    /// With the trailers of a call that went well.
+    Well,
+    /// With these trailers.
+    Trailers(HeaderMap),
+}
+
+/// How far an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sends {
+    /// Nothing of it went out.
+    Nothing,
+    /// Its head did.
+    Body,
+    /// All of it did.
+    Over,
+}
+
+/// Whether the request goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receives {
+    /// More may come.
+    More,
+    /// More may come, which nobody wants.
+    Unwanted,
+    /// Its end has come.
+    Over,
+}
+
+/// A request and its answer.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: u32,
+    pub(crate) head: Arc<Head>,
+    /// Those who may ask or say something about it.
+    pub(crate) handles: usize,
+    /// Why it ended before its time.
+    pub(crate) reset: Option<Reason>,
+
+    pub(crate) receives: Receives,
+    /// What came and was not taken yet.
+    pub(crate) received: Queue,
+    /// What more the client may send now (bytes).
+    pub(crate) receive_window: i64,
+    /// What was taken and the client was not told of (bytes).
+    pub(crate) taken: usize,
+    /// What more its head says is to come (bytes).
+    pub(crate) expected: Option<u64>,
+    pub(crate) receiver: Option<Waker>,
+
+    pub(crate) sends: Sends,
+    /// What waits for the client's permission, or for the network.
+    pub(crate) queued: Queue,
+    /// What comes behind it.
+    pub(crate) end: Option<End>,
+    /// What more the client takes now (bytes).
+    pub(crate) send_window: i64,
+    /// It stands in the line of those that may send.
+    pub(crate) stands_in_line: bool,
+    pub(crate) sender: Option<Waker>,
+}
+
+impl Stream {
+    /// Wakes whoever waits for it.
+    pub(crate) fn wake(&mut self) {
+        for waker in [self.receiver.take(), self.sender.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+/// Spreads the numbers of streams, which a client chooses only within bounds: odd and rising.
+#[derive(Default)]
+pub(crate) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+/// All streams that are open or that somebody still holds on to.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    all: Slab<Stream>,
+    /// Those that are open, by their numbers.
+    open: HashMap<u32, usize, BuildHasherDefault<Spread>>,
+    /// The one that was looked up last.
+    last: Option<(u32, usize)>,
+}
+
+impl Streams {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The open stream with this number.
+    pub(crate) fn find(&mut self, id: u32) -> Option<usize> {
+        match self.last {
+            Some((last, key)) if last == id => Some(key),
+            _ => {
+                let key = self.open.get(&id).copied()?;
+                self.last = Some((id, key));
+                Some(key)
+            }
+        }
+    }
+
+    /// Opens a stream.
+    pub(crate) fn open(&mut self, stream: Stream) -> usize {
+        let id = stream.id;
+        let key = self.all.insert(stream);
+        self.open.insert(id, key);
+        self.last = Some((id, key));
+        key
+    }
+
+    /// Nothing more comes or goes on it.
+    pub(crate) fn close(&mut self, key: usize) {
+        let id = self.all[key].id;
+        self.open.remove(&id);
+        if self.last.is_some_and(|(last, _)| last == id) {
+            self.last = None;
+        }
+    }
+
+    /// Forgets a stream that is closed.
+    pub(crate) fn remove(&mut self, key: usize) -> Stream {
+        self.all.remove(key)
+    }
+
+    /// The keys of those that are open.
+    pub(crate) fn open_keys(&self) -> Vec<usize> {
+        self.open.values().copied().collect()
+    }
+}
+
+impl std::ops::Index<usize> for Streams {
+    type Output = Stream;
+
+    fn index(&self, key: usize) -> &Stream {
+        &self.all[key]
+    }
+}
+
+impl std::ops::IndexMut<usize> for Streams {
+    fn index_mut(&mut self, key: usize) -> &mut Stream {
+        &mut self.all[key]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_gives_its_pieces_back_in_order() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.pop(), None);
+        for piece in ["ab", "", "c", "def"] {
+            queue.push(Bytes::from_static(piece.as_bytes()));
+        }
+        queue.advance(1);
+        assert_eq!(queue.front(), b"b");
+        queue.advance(1);
+        assert_eq!(queue.pop().as_deref(), Some(&b"c"[..]));
+        assert_eq!((queue.clear(), queue.is_empty()), (3, true));
+    }
+}
