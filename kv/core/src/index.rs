@@ -2,11 +2,12 @@
 //!
 //! etcd keeps generations (create to delete) for each key; here a deletion is a mark on its revision, which says the
 //! same in a third of the space.
-use std::{collections::BTreeMap, ops::Bound};
+use std::ops::Bound;
 
 use crate::{
     keyrange::KeyRange,
     record::{Change, Key, Revision},
+    sorted::{Entry, Sorted},
 };
 
 /// One change of a key.
@@ -85,36 +86,46 @@ fn rank(key: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// A key that was found.
-pub(crate) struct Found<'a> {
-    key: &'a Key,
-    steps: &'a mut Steps,
+/// The place of a key, whether it has changes or not.
+pub(crate) struct Place<'a> {
+    entry: Entry<'a, Steps>,
     live: &'a mut usize,
 }
 
-impl Found<'_> {
+impl Place<'_> {
     /// The revision under which the key exists at `at`.
     pub(crate) fn get(&self, at: i64) -> Option<Revision> {
-        self.steps.put_at(at)
+        self.entry.get()?.1.put_at(at)
     }
 
-    /// Adds its newest change and answers the shared key bytes.
-    pub(crate) fn push(self, step: Step) -> Key {
-        let was_live = self.steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
-        match (was_live, step.change) {
-            (true, Change::Tombstone) => *self.live -= 1,
-            (false, Change::Put) => *self.live += 1,
-            _ => {}
+    /// Adds the newest change of the key that was searched, and answers the shared key bytes.
+    pub(crate) fn push(self, key: &[u8], step: Step) -> Key {
+        let puts = step.change == Change::Put;
+        match self.entry.occupied() {
+            Ok((key, steps)) => {
+                let was_live = steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
+                match (was_live, puts) {
+                    (true, false) => *self.live -= 1,
+                    (false, true) => *self.live += 1,
+                    _ => {}
+                }
+                steps.push(step);
+                Key::clone(key)
+            }
+            Err(entry) => {
+                let key: Key = key.into();
+                *self.live += usize::from(puts);
+                entry.insert(Key::clone(&key), Steps::One(step));
+                key
+            }
         }
-        self.steps.push(step);
-        Key::clone(self.key)
     }
 }
 
 /// The ordered map of keys.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    keys: BTreeMap<Key, Steps>,
+    keys: Sorted<Steps>,
     live: usize,
 }
 
@@ -143,40 +154,28 @@ impl Index {
         let exists =
             |(_, steps): &&(Key, Steps)| steps.as_slice().last().is_some_and(|last| last.change == Change::Put);
         let live = keys.iter().filter(exists).count();
-        Self { keys: keys.into_iter().collect(), live }
+        Self { keys: Sorted::from_sorted(keys), live }
     }
 
     /// Adds the newest change of a key and answers the shared key bytes.
     pub(crate) fn push(&mut self, key: &[u8], step: Step) -> Key {
-        match self.find(key) {
-            Some(found) => found.push(step),
-            None => self.insert(key, step),
-        }
+        self.place(key).push(key, step)
     }
 
-    /// A key that has changes: the map is searched once, to look and to change.
-    pub(crate) fn find(&mut self, key: &[u8]) -> Option<Found<'_>> {
-        let (known, steps) = self.keys.range_mut::<[u8], _>((Bound::Included(key), Bound::Unbounded)).next()?;
-        (**known == *key).then_some(Found { key: known, steps, live: &mut self.live })
-    }
-
-    /// Adds a key that has no changes yet.
-    pub(crate) fn insert(&mut self, key: &[u8], step: Step) -> Key {
-        let key: Key = key.into();
-        self.live += usize::from(step.change == Change::Put);
-        self.keys.insert(Key::clone(&key), Steps::One(step));
-        key
+    /// The place of a key: the map is searched once, to look and to change.
+    pub(crate) fn place(&mut self, key: &[u8]) -> Place<'_> {
+        Place { entry: self.keys.entry(key), live: &mut self.live }
     }
 
     /// The shared bytes of a key, if this is its newest change.
     pub(crate) fn shared_if_newest(&self, key: &[u8], rev: Revision) -> Option<Key> {
-        let (key, steps) = self.keys.get_key_value(key)?;
+        let (key, steps) = self.keys.get(key)?;
         (steps.as_slice().last()?.rev() == rev).then(|| Key::clone(key))
     }
 
     /// The revision under which `key` exists at `at`.
     pub(crate) fn get(&self, key: &[u8], at: i64) -> Option<Revision> {
-        self.keys.get(key)?.put_at(at)
+        self.keys.get(key)?.1.put_at(at)
     }
 
     /// Keys of a range that exist at `at`, in key order.
@@ -199,7 +198,7 @@ impl Index {
         });
         bounds
             .into_iter()
-            .flat_map(move |bounds| self.keys.range::<[u8], _>(bounds))
+            .flat_map(move |(from, to)| self.keys.range(from, to))
             .filter_map(move |(key, steps)| steps.put_at(at).map(|rev| (key, rev)))
     }
 
@@ -228,7 +227,7 @@ impl Index {
             Steps::Many(all) => {
                 all.retain(|step| Self::survives(*step, newest, at));
                 match all.as_slice() {
-                    [] => drop(self.keys.remove(key)),
+                    [] => self.keys.remove(key),
                     [only] => *steps = Steps::One(*only),
                     _ if all.len() * 2 < all.capacity() => all.shrink_to_fit(),
                     _ => {}
@@ -239,12 +238,12 @@ impl Index {
 
     /// Whether this change of this key is still known.
     pub(crate) fn knows(&self, key: &[u8], rev: Revision) -> bool {
-        self.keys.get(key).is_some_and(|steps| steps.as_slice().binary_search_by_key(&rev, |step| step.rev()).is_ok())
+        self.keys.get(key).is_some_and(|(_, steps)| steps.as_slice().binary_search_by_key(&rev, |step| step.rev()).is_ok())
     }
 
     /// Whether a change would be there after a compaction at `at` had removed all that it should.
     pub(crate) fn outlives(&self, key: &[u8], rev: Revision, at: i64) -> bool {
-        let Some(steps) = self.keys.get(key) else { return false };
+        let Some((_, steps)) = self.keys.get(key) else { return false };
         let found = steps.as_slice().binary_search_by_key(&rev, |step| step.rev());
         found.is_ok_and(|found| Self::survives(steps.as_slice()[found], steps.newest(at), at))
     }
@@ -253,20 +252,20 @@ impl Index {
     pub(crate) fn kept_at(&self, key: &[u8], rev: Revision, at: i64) -> bool {
         self.keys
             .get(key)
-            .and_then(|steps| steps.newest(at))
+            .and_then(|(_, steps)| steps.newest(at))
             .is_some_and(|newest| newest.rev() == rev && newest.change == Change::Put)
     }
 
     /// Whether any key has a change at or before `at` that a compaction there would keep.
     pub(crate) fn keeps_any(&self, at: i64) -> bool {
-        self.keys.values().any(|steps| steps.newest(at).is_some_and(|newest| newest.change == Change::Put))
+        self.keys.iter().any(|(_, steps)| steps.newest(at).is_some_and(|newest| newest.change == Change::Put))
     }
 }
 
 impl Index {
     /// Changes of one key from revision `since` on.
     pub(crate) fn steps_since(&self, key: &[u8], since: i64) -> &[Step] {
-        let steps = self.keys.get(key).map(Steps::as_slice).unwrap_or_default();
+        let steps = self.keys.get(key).map(|(_, steps)| steps.as_slice()).unwrap_or_default();
         &steps[steps.partition_point(|step| step.main < since)..]
     }
 }

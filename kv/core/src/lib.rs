@@ -29,6 +29,7 @@ mod put;
 mod range;
 mod record;
 mod snapshot;
+mod sorted;
 mod store;
 mod txn;
 mod value;

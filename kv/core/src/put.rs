@@ -49,8 +49,8 @@ impl<'a> Write<'a> {
     pub(crate) fn put(&mut self, request: PutRequest) -> Result<PutResponse, Refused> {
         let (at, main) = (self.read_revision(), self.main());
         let Store { index, history, hub, lessor, values, .. } = &mut *self.store;
-        let found = index.find(&request.key);
-        let previous = found.as_ref().and_then(|found| history.get(found.get(at)?));
+        let place = index.place(&request.key);
+        let previous = place.get(at).and_then(|rev| history.get(rev));
         if (request.ignore_value || request.ignore_lease) && previous.is_none() {
             return Err(Refused::KeyNotFound);
         }
@@ -69,10 +69,7 @@ impl<'a> Write<'a> {
         let rev = Revision { main, sub: self.changes };
         self.changes += 1;
         let step = Step::new(rev, Change::Put);
-        let key = match found {
-            Some(found) => found.push(step),
-            None => index.insert(&request.key, step),
-        };
+        let key = place.push(&request.key, step);
         history.push(Record { rev, change: Change::Put, create, version, lease, key: Key::clone(&key), value });
         hub.mark(&key, main);
         if old_lease != 0 && old_lease != lease {
