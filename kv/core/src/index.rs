@@ -238,7 +238,9 @@ impl Index {
 
     /// Whether this change of this key is still known.
     pub(crate) fn knows(&self, key: &[u8], rev: Revision) -> bool {
-        self.keys.get(key).is_some_and(|(_, steps)| steps.as_slice().binary_search_by_key(&rev, |step| step.rev()).is_ok())
+        self.keys
+            .get(key)
+            .is_some_and(|(_, steps)| steps.as_slice().binary_search_by_key(&rev, |step| step.rev()).is_ok())
     }
 
     /// Whether a change would be there after a compaction at `at` had removed all that it should.

@@ -85,7 +85,12 @@ impl Desk {
         loop {
             self.queued.notified().await;
             let comes_back_soon = ended.take().is_some_and(|at| at.elapsed() < LINGER);
-            let queue = std::mem::take(&mut *lock(&self.queue));
+            let queue = {
+                let mut queue = lock(&self.queue);
+                // As many are likely to come again.
+                let room = Vec::with_capacity(queue.len());
+                std::mem::replace(&mut *queue, room)
+            };
             let turn = if let [input] = &*queue
                 && is_write(input)
             {
@@ -94,12 +99,13 @@ impl Desk {
                 Turn::Other
             };
             let alone = self.company.hand_over(turn);
-            for input in queue {
-                let input = if alone { self.shortcut.take(input) } else { Some(input) };
-                if let Some(input) = input {
-                    // A driver that has stopped drops the reply in it, which says so to who asked.
+            // A driver that has stopped drops the replies in what it is sent, which says so to who asked.
+            if alone {
+                for input in queue.into_iter().filter_map(|input| self.shortcut.take(input)) {
                     let _ = self.inputs.send(input);
                 }
+            } else {
+                let _ = self.inputs.send(Input::Many(queue));
             }
             if alone {
                 let now = Instant::now();

@@ -37,6 +37,12 @@ impl Answers {
         shared.wake(&self.woken);
     }
 
+    /// Takes them out, and makes room for as many.
+    pub(super) fn take(&mut self) -> Self {
+        let room = Self { answers: Vec::with_capacity(self.answers.len()), woken: Vec::new() };
+        std::mem::replace(self, room)
+    }
+
     pub(super) fn push(&mut self, told: Told) {
         self.answers.push(told);
     }

@@ -218,7 +218,7 @@ impl Driver {
     /// Lets clients hear what is decided.
     fn deliver(&mut self, outlet: &mut dyn Outlet) {
         if !self.answers.is_empty() {
-            outlet.deliver(&self.shared, std::mem::take(&mut self.answers));
+            outlet.deliver(&self.shared, self.answers.take());
         }
     }
 

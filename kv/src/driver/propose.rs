@@ -3,7 +3,7 @@
 //! A proposal is handed to the leader of one term only. Terms in a log never fall, so once an entry of a later term is
 //! applied, a proposal of the earlier term that was not applied before it never will be: it is proposed again, and no
 //! client has to guess what became of it.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use hull_kv_core::{Caller, Outcome, Refused};
@@ -15,6 +15,7 @@ use raft::{
     StateRole,
     eraftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType},
 };
+use rustc_hash::FxHashMap;
 
 use super::{Driver, Failed, Outlet, ProposalReply, Sending, answers::Told};
 use crate::{
@@ -69,7 +70,7 @@ struct Appends {
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
     /// Those made here, by their ids, whose answer somebody wants.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: FxHashMap<u64, Waiting>,
     parked: VecDeque<u64>,
     /// On their way to the leader with the next turn.
     forwards: Vec<Forwarded>,
@@ -96,10 +97,19 @@ impl Proposals {
         self.waiting.len()
     }
 
+    /// The ids of some, in the order in which they were made.
+    fn ids(&self, which: impl Fn(&Waiting) -> bool) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.waiting.iter().filter(|(_, waiting)| which(waiting)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Answers everybody with the same refusal.
     pub(super) fn fail_all(&mut self, why: Failed) {
-        for reply in std::mem::take(&mut self.waiting).into_values().filter_map(|waiting| waiting.reply) {
-            reply.give(Err(why));
+        for id in self.ids(|_| true) {
+            if let Some(reply) = self.waiting.remove(&id).and_then(|waiting| waiting.reply) {
+                reply.give(Err(why));
+            }
         }
         self.parked.clear();
     }
@@ -225,7 +235,10 @@ impl Driver {
         if self.proposals.appends.entries.is_empty() {
             return;
         }
-        let Appends { term, entries, from } = std::mem::take(&mut self.proposals.appends);
+        let appends = &mut self.proposals.appends;
+        let count = appends.entries.len();
+        let room = Appends { term: 0, entries: Vec::with_capacity(count), from: Vec::with_capacity(count) };
+        let Appends { term, entries, from } = std::mem::replace(appends, room);
         let leads = self.raft.raft.state == StateRole::Leader && self.raft.raft.term == term;
         if leads && self.append(entries) {
             return;
@@ -339,18 +352,14 @@ impl Driver {
         }
         self.proposals.applied_term = term;
         let lost = |waiting: &Waiting| matches!(waiting.place, Place::Term(earlier) if earlier < term);
-        let ids: Vec<u64> =
-            self.proposals.waiting.iter().filter(|(_, waiting)| lost(waiting)).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.dispatch_again(id));
+        self.proposals.ids(lost).into_iter().for_each(|id| self.dispatch_again(id));
     }
 
     /// A snapshot took the place of entries up to `term`: what they answered is not known.
     pub(super) fn forget_up_to(&mut self, term: u64) {
         self.proposals.applied_term = self.proposals.applied_term.max(term);
         let gone = |waiting: &Waiting| matches!(waiting.place, Place::Term(earlier) if earlier <= term);
-        let ids: Vec<u64> =
-            self.proposals.waiting.iter().filter(|(_, waiting)| gone(waiting)).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.answer_with(id, Err(Failed::TimedOut)));
+        self.proposals.ids(gone).into_iter().for_each(|id| self.answer_with(id, Err(Failed::TimedOut)));
     }
 
     /// The leader proposes the next change of members once the one before it is applied.

@@ -1,6 +1,7 @@
 //! A driver's turns, whichever thread takes them: gathers what is queued into one batch, writes it once, and looks after
 //! snapshots.
 use std::{
+    collections::VecDeque,
     fmt, io,
     sync::{
         Arc,
@@ -60,6 +61,8 @@ pub(super) struct Runner {
     driver: Driver,
     outlet: Box<dyn Outlet + Send>,
     inputs: Sender<Input>,
+    /// What came together and is not taken yet.
+    queue: VecDeque<Input>,
     snapshot: Snapshot,
     shrinks: Vec<oneshot::Sender<()>>,
     course: Course,
@@ -80,7 +83,15 @@ impl fmt::Debug for Runner {
 
 impl Runner {
     pub(super) fn new(driver: Driver, outlet: Box<dyn Outlet + Send>, inputs: Sender<Input>) -> Self {
-        Self { driver, outlet, inputs, snapshot: Snapshot::Idle, shrinks: Vec::new(), course: Course::Runs }
+        Self {
+            driver,
+            outlet,
+            inputs,
+            queue: VecDeque::new(),
+            snapshot: Snapshot::Idle,
+            shrinks: Vec::new(),
+            course: Course::Runs,
+        }
     }
 
     /// Takes what came first and everything behind it, then a turn, then does some of what is due by itself.
@@ -129,27 +140,40 @@ impl Runner {
         };
         self.driver.stop();
         self.shrinks.clear();
+        // Who asked hears that nobody will answer.
+        self.queue.clear();
         self.course = Course::Ended(outcome);
     }
 
-    /// Takes what came first, and everything that is queued behind it.
+    /// Takes what came first, and everything that is queued behind it, as far as it goes into one turn.
     fn gather(&mut self, first: Result<Input, RecvTimeoutError>, receiver: &Receiver<Input>) -> Next {
-        let mut input = match first {
-            Ok(input) => input,
-            Err(RecvTimeoutError::Timeout) => return Next::Turn,
+        match first {
+            Ok(input) => self.queue_up(input),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Next::Stop,
-        };
+        }
         for _ in 0..MAX_BATCH {
+            if self.queue.is_empty()
+                && let Ok(more) = receiver.try_recv()
+            {
+                self.queue_up(more);
+            }
+            let Some(input) = self.queue.pop_front() else { break };
             if self.take(input) == Next::Stop {
                 return Next::Stop;
             }
-            match receiver.try_recv() {
-                Ok(more) if !self.driver.is_full() => input = more,
-                Ok(last) => return self.take(last),
-                Err(_) => break,
+            if self.driver.is_full() {
+                break;
             }
         }
         Next::Turn
+    }
+
+    fn queue_up(&mut self, input: Input) {
+        match input {
+            Input::Many(inputs) => self.queue.extend(inputs),
+            input => self.queue.push_back(input),
+        }
     }
 
     fn take(&mut self, input: Input) -> Next {
@@ -174,6 +198,8 @@ impl Runner {
             Input::Shrink(reply) => {
                 self.shrinks.push(reply);
             }
+            // Taken apart when they came already.
+            Input::Many(inputs) => self.queue.extend(inputs),
             Input::Alive(reply) => drop(reply.send(())),
             Input::Ended => {}
             Input::Stop => return Next::Stop,
@@ -183,6 +209,9 @@ impl Runner {
 
     /// How long nothing will happen by itself.
     fn idle_for(&self) -> Duration {
+        if !self.queue.is_empty() {
+            return Duration::ZERO;
+        }
         let now = self.driver.shared.now();
         Duration::from_millis(self.driver.next_deadline().0.saturating_sub(now.0))
     }

@@ -51,6 +51,8 @@ pub enum Input {
     Snapshot(io::Result<Written>),
     /// Take a snapshot now; the answer comes once it is durable and the log is shorter.
     Shrink(oneshot::Sender<()>),
+    /// All of these, in their order.
+    Many(Vec<Input>),
     /// Asks whether the thread turns.
     Alive(oneshot::Sender<()>),
     /// The member ended in a turn that another thread took ([`Shortcut`]).

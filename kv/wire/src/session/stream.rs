@@ -1,13 +1,9 @@
 //! The streams of a connection: one request and its answer each.
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
-    task::Waker,
-};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::{Head, Reason};
@@ -137,30 +133,12 @@ impl Stream {
     }
 }
 
-/// Spreads the numbers of streams, which a client chooses only within bounds: odd and rising.
-#[derive(Default)]
-pub(crate) struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-}
-
 /// All streams that are open or that somebody still holds on to.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     all: Slab<Stream>,
     /// Those that are open, by their numbers.
-    open: HashMap<u32, usize, BuildHasherDefault<Spread>>,
+    open: FxHashMap<u32, usize>,
     /// The one that was looked up last.
     last: Option<(u32, usize)>,
 }
