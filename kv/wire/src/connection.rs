@@ -150,7 +150,8 @@ impl Connection {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.shared.lock().wake_up();
         loop {
-            let read = if self.shared.lock().may_read() { self.read(context) } else { Poll::Pending };
+            let may_read = self.shared.lock().may_read();
+            let read = if may_read { self.read(context) } else { Poll::Pending };
             match read {
                 Poll::Ready(Ok(Read::Some)) => self.hand_over(),
                 Poll::Ready(Ok(Read::End)) => return Poll::Ready(Ok(())),
@@ -172,9 +173,8 @@ impl Connection {
             if !is_written {
                 return Poll::Pending;
             }
-            // Answers may have come from another thread since; and what was written may have made room to read.
-            let mut session = self.shared.lock();
-            if session.may_read() && session.sleep(context) {
+            // What was written has made room to read; or answers have come from another thread since.
+            if may_read && self.shared.lock().sleep(context) {
                 return Poll::Pending;
             }
         }
@@ -378,6 +378,40 @@ mod tests {
             assert_eq!(came, pong);
         }
         assert_eq!(Instant::now(), begun);
+    }
+
+    /// A connection of a client that takes a megabyte, behind the greetings.
+    async fn greeted(on_request: OnRequest) -> DuplexStream {
+        let (mut near, far) = duplex(1 << 20);
+        tokio::spawn(async move {
+            let Some(Speaks::Http2(stream)) = accept(Box::new(far)).await else { panic!("no HTTP/2") };
+            http2(stream, 8, on_request).await
+        });
+        let mut hello = PREFACE.to_vec();
+        frame::put(&mut hello, kind::SETTINGS, 0, 0, &[0, 4, 0, 16, 0, 0]);
+        frame::put(&mut hello, kind::WINDOW_UPDATE, 0, 0, &[0, 16, 0, 0]);
+        near.write_all(&hello).await.expect("write");
+        let mut settings = vec![0; 9 + 18 + 13 + 9];
+        near.read_exact(&mut settings).await.expect("settings, a window, an acknowledgement");
+        near
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_while_a_large_answer_waits_is_read() {
+        let (requests, mut come) = tokio::sync::mpsc::unbounded_channel();
+        let mut near = greeted(Box::new(move |exchange| drop(requests.send(exchange)))).await;
+        let request = |stream| {
+            let mut request = Vec::new();
+            frame::put(&mut request, kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream, &[0x83, 0x86, 0x84]);
+            request
+        };
+        near.write_all(&request(1)).await.expect("write");
+        let first = come.recv().await.expect("a request");
+        // Both before the connection has its turn.
+        near.write_all(&request(3)).await.expect("write");
+        first.respond().message(Bytes::from(vec![0; 150_000])).expect("answer");
+        let second = tokio::time::timeout(Duration::from_secs(10), come.recv());
+        second.await.expect("it is read").expect("a request");
     }
 
     #[tokio::test]
