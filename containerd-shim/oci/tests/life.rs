@@ -303,6 +303,62 @@ fn a_root_whose_mounts_are_shared_is_entered_too() {
     }
 }
 
+/// Every value of `linux.rootfsPropagation`, and none.
+const PROPAGATIONS: [&str; 9] =
+    ["", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
+
+/// What a shell says in mount namespaces of its own whose mounts are all shared, as on a host of systemd. The bundle's root file system is on
+/// one, with another one below; the variable `hull` is the runtime with its first words.
+fn on_shared_mounts(bundle: &Bundle, script: &str) -> String {
+    // The configuration is written.
+    bundle.hull(&["list"]);
+    let root = bundle.inside("");
+    let root = root.to_str().unwrap().trim_end_matches('/');
+    let script = format!(
+        "set -e; hull='{} --root state'; mkdir {root}/deep; cp -a {root} kept; mount -t tmpfs on-host {root}; cp -a kept/. {root}
+        mount -t tmpfs below {root}/deep; mkdir {root}/deep/sub; mount -t tmpfs deeper {root}/deep/sub
+        mkdir other; mount -t tmpfs other other; mkdir other/sub; mount -t tmpfs deeper other/sub; mount --make-rshared /
+        mounts() {{ sort -n /proc/self/mountinfo; }}; {script}",
+        common::binary()
+    );
+    let mut shell = std::process::Command::new("unshare");
+    shell.args(["--mount", "--propagation", "private", "sh", "-c", &script]).current_dir(&bundle.folder);
+    let output = shell.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn the_hosts_mounts_are_the_same_after_a_container_whatever_its_propagation() {
+    if !can_run() {
+        return;
+    }
+    // One that runs, one whose program is not there, one with a mount that fails, in the root and in a mount below it; each way to the root.
+    let below = json!({"destination": "/deep/sub/own", "type": "tmpfs", "source": "tmpfs"});
+    let bad = json!({"destination": "/deep/bad", "type": "nosuchtype", "source": "x"});
+    for propagation in PROPAGATIONS {
+        for (program, failing) in [("/probe", false), ("/nothing", false), ("/probe", true)] {
+            let mut bundle = Bundle::new(&["true"]);
+            bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
+            bundle.config["process"]["args"][0] = json!(program);
+            let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+            mounts.push(below.clone());
+            mounts.extend(failing.then(|| bad.clone()));
+            let said = on_shared_mounts(
+                &bundle,
+                &format!(
+                    "mounts > before; for how in '' --no-pivot; do rc=0; $hull run $how {0} 2>/dev/null || rc=$?
+                    $hull delete -f {0}; mounts > after; echo $rc $(diff before after | grep -c '^[<>]' || true); done",
+                    bundle.id
+                ),
+            );
+            let ran = program == "/probe" && !failing;
+            let expected = if ran { "0 0\n" } else { "1 0\n" };
+            assert_eq!(said, expected.repeat(2), "{propagation:?} {program} {failing}");
+        }
+    }
+}
+
 #[test]
 fn memory_comes_from_the_nodes_that_are_named() {
     if !can_run() {

@@ -211,16 +211,15 @@ impl NewProcess<'_> {
 
     /// Puts this process's mounts apart and attaches the root file system to itself: pivot_root(2) wants a mount.
     fn attach_root(&mut self, place: Place) -> io::Result<()> {
+        let wanted = self.plan.root.propagation;
+        let own = propagation::PRIVATE;
         if place == Place::Apart {
             // A view of what cannot be bound cannot be had: that is for the new root, and until then the mounts are nobody's peers.
-            let wanted = match self.plan.root.propagation {
-                unbindable if unbindable & propagation::UNBINDABLE != 0 => propagation::PRIVATE | propagation::REC,
-                wanted => wanted,
-            };
-            propagate("/", wanted)?;
-            if wanted & propagation::SHARED != 0 {
-                keep_to_itself(&self.ground.rootfs)?;
-            }
+            propagate("/", if wanted & propagation::UNBINDABLE != 0 { own | propagation::REC } else { wanted })?;
+        }
+        let all_changed = wanted & propagation::REC != 0 && wanted & propagation::SHARED == 0;
+        if place == Place::Apart && !all_changed {
+            keep_to_itself(&self.ground.rootfs)?;
         }
         self.tree = Some(Tree::attach(&self.ground.rootfs)?);
         Ok(())
@@ -260,8 +259,8 @@ impl NewProcess<'_> {
             Leave::Pivot => {
                 rustix::process::pivot_root(".", ".")?;
                 rustix::process::fchdir(&old)?;
-                // What happens to the old root here must not happen on the host.
-                propagate(".", MountPropagationFlags::DOWNSTREAM.bits().into())?;
+                // What happens here to the old root and to all that is mounted in it must not happen on the host.
+                propagate(".", propagation::SLAVE | propagation::REC)?;
                 rustix::mount::unmount(".", UnmountFlags::DETACH)?;
             }
             Leave::Move => {
@@ -326,7 +325,8 @@ fn is_in(kind: Kind, namespace: &OwnedFd) -> bool {
     own.is_ok_and(|own| rustix::fs::fstat(namespace).is_ok_and(|that| number(own) == number(that)))
 }
 
-/// What the root file system is attached to must be nobody's peer: pivot_root(2) wants that, and nothing of it shall be seen on the host.
+/// What the root file system is attached to must be nobody's peer, whatever the mounts above it are: pivot_root(2) wants that, and nothing of
+/// it shall be seen on the host.
 fn keep_to_itself(rootfs: &std::path::Path) -> io::Result<()> {
     for folder in rootfs.ancestors() {
         match propagate(&folder.to_string_lossy(), propagation::PRIVATE) {
@@ -383,17 +383,25 @@ fn parameter(path: &str, value: &str) -> io::Result<()> {
 }
 
 /// What is moved over stays in the namespace: with a whole /proc or /sys among it the kernel would let a user namespace in the container
-/// mount a new one, without the masks. So those go before.
+/// mount a new one, without the masks. So those go before. Nothing of it must happen on the host, nor must it see what is moved over its root.
 fn uncover(rootfs: &std::path::Path) -> io::Result<()> {
+    const COVERED: [Errno; 3] = [Errno::INVAL, Errno::NOENT, Errno::NOTDIR];
     let text = std::fs::read_to_string("/proc/self/mountinfo")?;
     let of = |line: &str| {
         let (mount, system) = line.split_once(" - ")?;
         let place = PathBuf::from(mount.split(' ').nth(4)?.replace("\\040", " "));
         let kernel = system.starts_with("proc ") || system.starts_with("sysfs ");
-        (kernel && !place.starts_with(rootfs)).then_some(place)
+        (!place.starts_with(rootfs)).then_some((place, kernel))
     };
-    let places: Vec<PathBuf> = text.lines().filter_map(of).collect();
-    for place in places.iter().rev() {
+    let places: Vec<(PathBuf, bool)> = text.lines().filter_map(of).collect();
+    for (place, _) in &places {
+        match propagate(&place.to_string_lossy(), propagation::SLAVE) {
+            // Covered by another: neither it nor anything below can be reached.
+            Err(error) if COVERED.map(Some).contains(&Errno::from_io_error(&error)) => {}
+            done => done?,
+        }
+    }
+    for (place, _) in places.iter().rev().filter(|(_, kernel)| *kernel) {
         match rustix::mount::unmount(place, UnmountFlags::DETACH) {
             // Locked, or gone with another.
             Err(Errno::INVAL | Errno::NOENT) => {}
