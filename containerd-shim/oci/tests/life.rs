@@ -360,6 +360,33 @@ fn the_hosts_mounts_are_the_same_after_a_container_whatever_its_propagation() {
 }
 
 #[test]
+fn what_the_host_mounts_later_is_seen_where_propagation_is_inwards() {
+    if !can_run() {
+        return;
+    }
+    for propagation in PROPAGATIONS {
+        let mut bundle = Bundle::new(&["wait"]);
+        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
+        bundle.config["root"]["readonly"] = json!(false);
+        let said = on_shared_mounts(
+            &bundle,
+            &format!(
+                "$hull run -d {0} >/dev/null 2>&1; mkdir rootfs/later; mount -t tmpfs later rootfs/later
+                $hull exec {0} /probe cat /proc/self/mountinfo; $hull delete -f {0}",
+                bundle.id
+            ),
+        );
+        let line = |place: &str| said.lines().find(|line| line.split(' ').nth(4) == Some(place));
+        let inwards = propagation.is_empty() || propagation.ends_with("slave");
+        assert_eq!(line("/later").is_some(), inwards, "{propagation:?}: {said}");
+        let root = line("/").unwrap();
+        assert_eq!(root.contains(" master:"), inwards, "{propagation:?}: {root}");
+        assert_eq!(root.contains(" shared:"), propagation.ends_with("shared"), "{propagation:?}: {root}");
+        assert_eq!(root.contains(" unbindable"), propagation.ends_with("unbindable"), "{propagation:?}: {root}");
+    }
+}
+
+#[test]
 fn memory_comes_from_the_nodes_that_are_named() {
     if !can_run() {
         return;

@@ -212,16 +212,18 @@ impl NewProcess<'_> {
     /// Puts this process's mounts apart and attaches the root file system to itself: pivot_root(2) wants a mount.
     fn attach_root(&mut self, place: Place) -> io::Result<()> {
         let wanted = self.plan.root.propagation;
-        let own = propagation::PRIVATE;
+        let (own, inwards) = (propagation::PRIVATE, propagation::SLAVE);
         if place == Place::Apart {
             // A view of what cannot be bound cannot be had: that is for the new root, and until then the mounts are nobody's peers.
             propagate("/", if wanted & propagation::UNBINDABLE != 0 { own | propagation::REC } else { wanted })?;
         }
+        // What the host mounts below the root later is seen in it where that is asked for, and never the other way around.
+        let root = if place == Place::Apart && wanted & inwards != 0 { inwards } else { own };
         let all_changed = wanted & propagation::REC != 0 && wanted & propagation::SHARED == 0;
         if place == Place::Apart && !all_changed {
-            keep_to_itself(&self.ground.rootfs)?;
+            keep_to_itself(&self.ground.rootfs, root)?;
         }
-        self.tree = Some(Tree::attach(&self.ground.rootfs)?);
+        self.tree = Some(Tree::attach(&self.ground.rootfs, root)?);
         Ok(())
     }
 
@@ -326,10 +328,10 @@ fn is_in(kind: Kind, namespace: &OwnedFd) -> bool {
 }
 
 /// What the root file system is attached to must be nobody's peer, whatever the mounts above it are: pivot_root(2) wants that, and nothing of
-/// it shall be seen on the host.
-fn keep_to_itself(rootfs: &std::path::Path) -> io::Result<()> {
+/// it shall be seen on the host. `how` is private, or inwards only.
+fn keep_to_itself(rootfs: &std::path::Path, how: u64) -> io::Result<()> {
     for folder in rootfs.ancestors() {
-        match propagate(&folder.to_string_lossy(), propagation::PRIVATE) {
+        match propagate(&folder.to_string_lossy(), how) {
             // No mount begins here.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {}
             done => return done,

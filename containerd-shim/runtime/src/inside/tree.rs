@@ -30,12 +30,12 @@ pub(super) enum Shape {
 
 impl Tree {
     /// Attaches a view of a folder to itself. It is nobody's peer, nor is what is mounted below: what is mounted in it stays in this
-    /// namespace.
-    pub(super) fn attach(folder: &Path) -> io::Result<Tree> {
+    /// namespace. `propagation` is private, or inwards only.
+    pub(super) fn attach(folder: &Path, propagation: u64) -> io::Result<Tree> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let place = rustix::fs::open(folder, flags, Mode::empty())?;
         let root = clone_of(place.as_fd(), Reach::Tree)?;
-        mount::propagate(root.as_fd(), hull_oci_core::oci::mounts::propagation::PRIVATE, Reach::Tree)?;
+        mount::propagate(root.as_fd(), propagation, Reach::Tree)?;
         put(root.as_fd(), place.as_fd())?;
         Ok(Tree { root, empty: None })
     }
