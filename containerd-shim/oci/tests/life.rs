@@ -387,6 +387,23 @@ fn what_the_host_mounts_later_is_seen_where_propagation_is_inwards() {
 }
 
 #[test]
+fn a_file_system_changes_when_it_is_mounted_again() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
+    let again = |place: &str, option: &str| json!({"destination": place, "type": "x", "source": "x", "options": ["remount", "nosuid", option]});
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.extend([again("/proc", "hidepid=2"), again("/dev/shm", "size=64k")]);
+    let said = bundle.run();
+    let line = |place: &str| said.lines().find(|line| line.split(' ').nth(4) == Some(place)).unwrap();
+    assert!(line("/proc").contains("hidepid=invisible") && line("/proc").contains("nosuid"), "{said}");
+    assert!(line("/dev/shm").ends_with("size=64k"), "{said}");
+    bundle.config["mounts"].as_array_mut().unwrap().push(again("/dev/shm", "nosuchoption=1"));
+    assert!(bundle.refused().contains("/dev/shm nosuchoption=1"));
+}
+
+#[test]
 fn memory_comes_from_the_nodes_that_are_named() {
     if !can_run() {
         return;

@@ -103,8 +103,11 @@ pub enum Source {
     },
     /// What shows the container's control group.
     ControlGroup,
-    /// Only the attributes of what is mounted there change.
-    Again,
+    /// What is mounted there changes: its attributes, and the file system's own options.
+    Again {
+        /// Those that are given, each with its value or without.
+        options: Vec<(String, Option<String>)>,
+    },
 }
 
 /// What is in a new file system.
@@ -177,7 +180,9 @@ pub fn read(index: usize, declared: &config::Mount) -> Result<Mount, Refused> {
         reading.depth = Some(Depth::One);
     }
     let source = if reading.again {
-        Source::Again
+        // As with mount(2): where a bind mount is meant, the file system behind it stays as it is.
+        let own = if reading.depth.is_none() { reading.own } else { Vec::new() };
+        Source::Again { options: own }
     } else if let Some(depth) = reading.depth {
         bind(&field("source"), declared.source.as_deref(), depth)?
     } else if kind == "cgroup" || kind == "cgroup2" {
@@ -473,6 +478,14 @@ mod tests {
         };
         assert_eq!(options, [("mode".into(), Some("755".into())), ("sync".into(), None)]);
         assert_eq!(content, Content::Copied);
+    }
+
+    #[test]
+    fn a_file_system_that_is_changed_again_has_options_of_its_own() {
+        let changed = |options: &[&str]| mount("tmpfs", options).source;
+        let size = vec![("size".to_owned(), Some("64k".to_owned()))];
+        assert_eq!(changed(&["remount", "nosuid", "size=64k"]), Source::Again { options: size });
+        assert_eq!(changed(&["remount", "bind", "size=64k"]), Source::Again { options: Vec::new() });
     }
 
     #[test]

@@ -382,7 +382,7 @@ fn furniture(
     let (mut finish, mut own_devices) = (Vec::new(), true);
     for (index, declared) in spec.mounts.iter().enumerate() {
         let mut mount = mounts::read(index, declared)?;
-        if mount.target == "/" && mount.source != Source::Again {
+        if mount.target == "/" && !matches!(mount.source, Source::Again { .. }) {
             let field = format!("mounts[{index}].destination");
             return Err(value(field, &declared.destination, "a place below the root: that is root.path"));
         }

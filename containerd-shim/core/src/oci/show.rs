@@ -128,15 +128,15 @@ impl fmt::Display for Mount {
         match &self.source {
             Source::New { kind, options, .. } => {
                 write!(f, "mount {kind} on {}", self.target)?;
-                for (key, value) in options {
-                    write!(f, " {key}")?;
-                    value.as_ref().map_or(Ok(()), |value| write!(f, "={value}"))?;
-                }
+                own(f, options)?;
             }
             Source::Bind { path, depth: Depth::One } => write!(f, "bind {path} on {}", self.target)?,
             Source::Bind { path, depth: Depth::Tree } => write!(f, "bind {path} and what is below on {}", self.target)?,
             Source::ControlGroup => write!(f, "show its control group on {}", self.target)?,
-            Source::Again => write!(f, "change the mount {}", self.target)?,
+            Source::Again { options } => {
+                write!(f, "change the mount {}", self.target)?;
+                own(f, options)?;
+            }
         }
         show(f, "", self.attributes)?;
         show(f, "r", self.recursive)?;
@@ -145,6 +145,13 @@ impl fmt::Display for Mount {
         }
         self.propagation.iter().try_for_each(|flags| write!(f, " propagation {flags:#x}"))
     }
+}
+
+fn own(f: &mut fmt::Formatter<'_>, options: &[(String, Option<String>)]) -> fmt::Result {
+    options.iter().try_for_each(|(key, value)| {
+        write!(f, " {key}")?;
+        value.as_ref().map_or(Ok(()), |value| write!(f, "={value}"))
+    })
 }
 
 fn show(f: &mut fmt::Formatter<'_>, prefix: &str, change: Change) -> fmt::Result {

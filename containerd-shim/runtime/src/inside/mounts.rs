@@ -10,8 +10,8 @@ use hull_oci_core::oci::mounts::{Change, Content, Depth, Links, Mount, Source, a
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_reconfigure,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 
 use super::tree::{Shape, Tree, clone_of, is_folder, put};
@@ -43,7 +43,7 @@ pub(super) fn mount(
     own_cgroup_namespace: bool,
 ) -> io::Result<()> {
     match (&mount.source, source) {
-        (Source::Again, _) => again(tree, mount),
+        (Source::Again { options }, _) => again(tree, mount, options),
         (Source::ControlGroup, _) => control_groups(tree, mount, groups, own_cgroup_namespace),
         (Source::Bind { .. }, Some(detached)) => attach(tree, mount, detached),
         (Source::Bind { path, depth }, None) => attach(tree, mount, open_bind(path, *depth)?),
@@ -131,9 +131,14 @@ fn change(mount: BorrowedFd<'_>, change: Change, reach: Reach) -> io::Result<()>
     }
 }
 
-/// Changes what is mounted there.
-fn again(tree: &Tree, mount: &Mount) -> io::Result<()> {
+/// Changes what is mounted there: its file system, where there are options of that (fspick(2)), and the mount.
+fn again(tree: &Tree, mount: &Mount, options: &[(String, Option<String>)]) -> io::Result<()> {
     let place = tree.open(&mount.target)?;
+    if !options.is_empty() {
+        let context = fspick(&place, "", FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH)?;
+        set(&context, options)?;
+        fsconfig_reconfigure(&context).map_err(|error| io::Error::other(explained(&context, error)))?;
+    }
     change(place.as_fd(), mount.attributes, Reach::One)?;
     change(place.as_fd(), mount.recursive, Reach::Tree)
 }
@@ -151,21 +156,25 @@ pub(super) fn new_mount(
         Err(Errno::INVAL) => {}
         set => set?,
     }
-    for (key, value) in options {
-        let set = match value {
-            Some(value) => fsconfig_set_string(&context, key.as_str(), value.as_str()),
-            None => fsconfig_set_flag(&context, key.as_str()),
-        };
-        set.map_err(|error| {
-            let value = value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
-            io::Error::other(format!("option {key}{value}: {}", explained(&context, error)))
-        })?;
-    }
+    set(&context, options)?;
     fsconfig_create(&context).map_err(|error| match error {
         Errno::PERM | Errno::BUSY | Errno::NODEV => io::Error::from(error),
         error => io::Error::other(explained(&context, error)),
     })?;
     Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attributes as u32))?)
+}
+
+fn set(context: &OwnedFd, options: &[(String, Option<String>)]) -> io::Result<()> {
+    options.iter().try_for_each(|(key, value)| {
+        let set = match value {
+            Some(value) => fsconfig_set_string(context, key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(context, key.as_str()),
+        };
+        set.map_err(|error| {
+            let value = value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+            io::Error::other(format!("option {key}{value}: {}", explained(context, error)))
+        })
+    })
 }
 
 /// What the kernel says about it, fsopen(2).
