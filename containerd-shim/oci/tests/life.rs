@@ -404,6 +404,26 @@ fn a_file_system_changes_when_it_is_mounted_again() {
 }
 
 #[test]
+fn what_a_later_rule_denies_cannot_be_used() {
+    let list = std::path::Path::new("/sys/fs/cgroup/devices");
+    if !can_run() || !list.is_dir() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["wait"]);
+    let rule =
+        |allow: bool, minor: i64| json!({"allow": allow, "type": "c", "major": 10, "minor": minor, "access": "rwm"});
+    let none = json!({"allow": false, "access": "rwm"});
+    bundle.config["linux"]["resources"]["devices"] =
+        json!([none, rule(true, 229), rule(true, 237), rule(false, -1), rule(true, 237)]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let listed = fs::read_to_string(list.join(&bundle.id).join("devices.list")).unwrap();
+    assert!(listed.contains("c 10:237 rwm\n") && !listed.contains("10:229"), "{listed}");
+    assert!(bundle.leave(&["delete", "-f", &bundle.id]));
+    bundle.config["linux"]["resources"]["devices"] = json!([none, rule(true, -1), rule(false, 229)]);
+    assert!(bundle.refused().contains("linux.resources.devices[2]: \\\"c 10:229 rwm after c 10:* rwm"));
+}
+
+#[test]
 fn memory_comes_from_the_nodes_that_are_named() {
     if !can_run() {
         return;

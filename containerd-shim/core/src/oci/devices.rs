@@ -1,5 +1,5 @@
-//! Devices: the nodes that a container gets, and the rules of which it may use, as lines of a version 1 group and as the program that a
-//! version 2 group runs on each access (bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE).
+//! Devices: the nodes that a container gets, and the rules of which it may use, as the program that a version 2 group runs on each access
+//! (bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE).
 
 use super::Refused;
 use super::config;
@@ -141,7 +141,7 @@ pub mod access {
 type Device = (Option<Kind>, Option<u32>, Option<u32>, u32);
 
 /// What is allowed whatever the specification says: the default devices, terminals, and to make nodes that cannot be used.
-const ALWAYS: [Device; 11] = [
+pub(super) const ALWAYS: [Device; 11] = [
     (Some(Kind::Character), None, None, access::MKNOD),
     (Some(Kind::Block), None, None, access::MKNOD),
     (Some(Kind::Character), Some(1), Some(3), access::ALL),
@@ -340,13 +340,6 @@ mod tests {
         assert!(allowed(&program, 2, 1, 3, access::ALL));
         assert!(allowed(&program, 1, 7, 7, access::MKNOD));
         assert!(!allowed(&program, 2, 10, 229, access::READ));
-    }
-
-    #[test]
-    fn rules_are_lines_of_a_version_1_group() {
-        let rules = declared(r#"[{"allow":false},{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"}]"#);
-        assert_eq!(line(&rules[0]), ("devices.deny", "a *:* rwm".to_owned()));
-        assert_eq!(line(&rules[1]), ("devices.allow", "c 10:229 rw".to_owned()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod cgroup_v2;
 pub mod config;
 mod config_linux;
 pub mod devices;
+pub mod devices_v1;
 pub mod features;
 pub mod id;
 pub mod memory_policy;

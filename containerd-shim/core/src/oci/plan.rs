@@ -8,6 +8,7 @@
 use super::cgroup::{Hierarchy, Setting};
 use super::config::{Hooks, IdMapping, Linux, Process, Spec};
 use super::devices::{self, Node, Rule};
+use super::devices_v1;
 use super::mounts::{self, Mount, Source};
 use super::namespaces::{self, Kind, Namespaces};
 use super::net_devices::{self, Device};
@@ -178,7 +179,13 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Result<Plan, Refused> {
     let namespaces = namespaces::read(&linux.namespaces)?;
     let (uid_map, gid_map) = namespaces::maps(linux, &namespaces)?;
     let resources = linux.resources.clone().unwrap_or_default();
-    let device_rules = devices::rules(&resources.devices)?;
+    let device_rules = match facts.owner {
+        Owner::Root => devices::rules(&resources.devices)?,
+        Owner::Rootless => devices::rules(&resources.devices).map(|_| Vec::new())?,
+    };
+    if matches!(facts.hierarchy, cgroup::Hierarchy::V1 { .. }) {
+        devices_v1::lines(&device_rules)?;
+    }
     let terminal = match spec.process.as_ref().filter(|process| process.terminal) {
         None => Terminal::None,
         Some(process) => Terminal::Wanted(process.console_size.map(|size| (size.height, size.width))),
@@ -186,7 +193,7 @@ pub fn plan(spec: &Spec, facts: &Facts) -> Result<Plan, Refused> {
     Ok(Plan {
         group: linux.cgroups_path.as_deref().filter(|path| !path.is_empty()).map(cgroup::path).transpose()?,
         settings: cgroup::settings(&resources, &facts.hierarchy)?,
-        device_rules: if facts.owner == Owner::Root { device_rules } else { Vec::new() },
+        device_rules,
         root: Root { path: root.path.clone(), propagation: propagation(linux)? },
         steps: steps(spec, linux, &namespaces, facts, terminal)?,
         identity: spec

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use hull_oci_core::oci::cgroup::{Need, Setting};
 use hull_oci_core::oci::devices::{self, Rule};
+use hull_oci_core::oci::devices_v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -281,7 +282,7 @@ impl Groups {
                 let folder = self.folder("devices").ok_or_else(|| {
                     Failure("linux.resources.devices: this host has no device controller; mount it".to_owned())
                 })?;
-                for (file, line) in rules.iter().map(devices::line) {
+                for (file, line) in devices_v1::lines(rules)? {
                     write(&folder.join(file), &line).map_err(failing(|| {
                         format!("linux.resources.devices: write {line} to {}/{file}", folder.display())
                     }))?;
