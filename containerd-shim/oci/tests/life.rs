@@ -231,6 +231,24 @@ fn a_device_that_the_host_lacks_is_made_for_users_of_the_container() {
 }
 
 #[test]
+fn a_declared_device_is_there_or_there_is_no_container() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["owner", "/data/own"]);
+    let outside = bundle.folder.join("outside");
+    fs::create_dir(&outside).unwrap();
+    let mount = json!({"destination": "/data", "type": "bind", "source": outside, "options": ["bind", "ro"]});
+    bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+    let node = |path: &str| json!({"path": path, "type": "c", "major": 10, "minor": 229});
+    bundle.config["linux"]["devices"] = json!([node("/dev/own"), node("/data/own")]);
+    let why = bundle.refused();
+    assert!(why.contains("/data/own") && why.contains("linux.devices[1]: Read-only file system"), "{why}");
+    bundle.config["mounts"].as_array_mut().unwrap().last_mut().unwrap()["options"] = json!(["bind"]);
+    assert_eq!(bundle.run().trim(), "0:0 20666");
+}
+
+#[test]
 fn who_listens_to_a_filter_gets_it_with_the_ids_that_the_host_knows() {
     if !can_run() {
         return;

@@ -22,7 +22,22 @@ pub struct Node {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Who asks for it.
+    pub origin: Origin,
 }
+
+/// Who asks for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Every container has it; where a root is not to be written to, only if its image does.
+    Default,
+    /// The specification, at this place of its list: without it there is no container.
+    Declared(usize),
+}
+
+/// Major numbers have 12 bits and minor numbers 20 (linux/kdev_t.h): what is above comes back as another device.
+const LAST_MAJOR: u32 = (1 << 12) - 1;
+const LAST_MINOR: u32 = (1 << 20) - 1;
 
 /// Kinds of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +84,7 @@ pub fn nodes(declared: &[config::Device]) -> Result<Vec<Node>, Refused> {
         mode: 0o666,
         uid: 0,
         gid: 0,
+        origin: Origin::Default,
     };
     let replaced = |node: &Node| own.iter().any(|own| own.path == node.path);
     let mut nodes: Vec<Node> = DEFAULTS.iter().map(default).filter(|node| !replaced(node)).collect();
@@ -87,17 +103,19 @@ fn node(index: usize, device: &config::Device) -> Result<Node, Refused> {
         "p" => Kind::Pipe,
         other => return Err(value(field("type"), other, "one of c, u, b and p")),
     };
-    let number = |name: &str, number: i64| {
-        u32::try_from(number).map_err(|_| value(field(name), number.to_string(), "the number of a device"))
+    let number = |name: &str, number: i64, last: u32, expected| match u32::try_from(number) {
+        Ok(number) if number <= last || kind == Kind::Pipe => Ok(number),
+        _ => Err(value(field(name), number.to_string(), expected)),
     };
     Ok(Node {
         path: super::mounts::clean(&device.path),
         kind,
-        major: number("major", device.major)?,
-        minor: number("minor", device.minor)?,
+        major: number("major", device.major, LAST_MAJOR, "the number of a device, 0 to 4095")?,
+        minor: number("minor", device.minor, LAST_MINOR, "the number of a device, 0 to 1048575")?,
         mode: device.file_mode.unwrap_or(0o666) & 0o7777,
         uid: device.uid.unwrap_or(0),
         gid: device.gid.unwrap_or(0),
+        origin: Origin::Declared(index),
     })
 }
 
@@ -355,5 +373,18 @@ mod tests {
         assert_eq!(nodes.iter().filter(|node| node.path == "/dev/null").count(), 1);
         let bad = config::Device { path: "dev/x".into(), kind: "c".into(), ..Default::default() };
         assert!(super::nodes(&[bad]).unwrap_err().to_string().starts_with("linux.devices[0].path"));
+    }
+
+    #[test]
+    fn a_number_that_the_kernel_would_cut_is_none() {
+        let device = |kind: &str, major, minor| {
+            let path = "/dev/x".into();
+            nodes(&[config::Device { path, kind: kind.into(), major, minor, ..Default::default() }])
+        };
+        assert!(device("c", 4095, 1_048_575).is_ok() && device("p", 5000, 0).is_ok());
+        for (major, minor, field) in [(5000, 3, "major"), (-1, 3, "major"), (1, 1_048_576, "minor"), (1, -1, "minor")] {
+            let refused = device("b", major, minor).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("linux.devices[0].{field}: ")), "{refused}");
+        }
     }
 }

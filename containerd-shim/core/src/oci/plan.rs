@@ -396,6 +396,8 @@ fn furniture(
         if let Some(label) = label {
             mount.label(label);
         }
+        // Whose /dev is the host's, or anybody's, has the devices that are there: none is made in it, and of those that are declared none
+        // elsewhere either. So it is with crun and runc.
         own_devices &= !(mount.target == "/dev" && matches!(mount.source, Source::Bind { .. }));
         let memory = matches!(&mount.source, Source::New { kind, .. } if kind == "tmpfs");
         if memory && mount.attributes.set & mounts::attribute::RDONLY != 0 {

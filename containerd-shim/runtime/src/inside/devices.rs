@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use hull_oci_core::oci::devices::{Kind, Node};
+use hull_oci_core::oci::devices::{Kind, Node, Origin};
 use hull_oci_core::oci::mounts::{Depth, Links};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, fstat};
 use rustix::io::Errno;
@@ -14,6 +14,15 @@ use super::tree::{Shape, Tree, put};
 
 /// Makes one. `source` is a mount of a node, where the runtime knows that none can be made.
 pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io::Result<()> {
+    match (node.origin, make_or_bind(tree, node, source)) {
+        // A root that is not to be written to keeps what it has of what every container has.
+        (Origin::Default, Err(error)) if Errno::from_io_error(&error) == Some(Errno::ROFS) => Ok(()),
+        (Origin::Declared(index), Err(error)) => Err(io::Error::other(format!("linux.devices[{index}]: {error}"))),
+        (_, made) => made,
+    }
+}
+
+fn make_or_bind(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io::Result<()> {
     if let Some(source) = source {
         return bind(tree, node, &source);
     }
@@ -26,8 +35,6 @@ pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io:
         Err(Errno::PERM | Errno::ACCESS) => return bind(tree, node, &open_bind(&node.path, Depth::One)?),
         // What is there already is that device, or nobody's business.
         Err(Errno::EXIST) => return check(tree, node),
-        // A root that is not to be written to keeps what it has.
-        Err(Errno::ROFS) => return Ok(()),
         made => made?,
     }
     if (node.uid, node.gid) == (0, 0) {
