@@ -52,6 +52,13 @@ fn limits_are_files_of_version_1() {
 }
 
 #[test]
+fn what_is_given_to_a_file_is_written_line_by_line() {
+    let text = r#"{"unified":{"io.max":"254:0 rbps=2097152 wiops=120\n\n254:16 wiops=77\n","memory.high":""}}"#;
+    let expected = [("io.max", "254:0 rbps=2097152 wiops=120"), ("io.max", "254:16 wiops=77"), ("memory.high", "")];
+    assert_eq!(files(text, &Hierarchy::V2 { controllers: all() }), pairs(&expected));
+}
+
+#[test]
 fn a_limit_without_its_controller_is_refused_by_its_field() {
     let hierarchy = Hierarchy::V2 { controllers: vec!["cpu".into()] };
     let refused = settings(&read::json(br#"{"pids":{"limit":1}}"#).unwrap(), &hierarchy).unwrap_err();

@@ -42,8 +42,10 @@ pub(super) fn settings(resources: &Resources) -> Result<Vec<super::cgroup::Setti
         if !file.contains('.') {
             return Err(value("linux.resources.unified", file, "the name of a file, controller.setting"));
         }
-        // The file itself tells whether its controller is there.
-        settings.must("linux.resources.unified", "", file, text);
+        // The file itself tells whether its controller is there. It takes a line a write, as `io.max` does.
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        let lines = if lines.is_empty() { vec![text.as_str()] } else { lines };
+        lines.into_iter().for_each(|line| settings.must("linux.resources.unified", "", file, line));
     }
     Ok(settings.list)
 }
