@@ -28,6 +28,7 @@ fn main() {
         ["say", text] => println!("{text}"),
         ["env", name] => println!("{}", std::env::var(name).unwrap_or_default()),
         ["keep", name, file] => drop(fs::write(file, std::env::var(name).unwrap_or_default())),
+        ["told", file] => drop(fs::write(file, std::io::read_to_string(std::io::stdin()).unwrap_or_default())),
         ["wait"] => loop {
             std::thread::sleep(Duration::from_secs(60));
         },

@@ -12,15 +12,9 @@ use crate::options::{Flag, Global, flag, folder, next, number, only_id, string, 
 
 /// Lets a created container execute its program.
 pub(crate) fn start(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
-    let folder = only_id(global, parser)?;
-    match life::start(&folder) {
-        // Hooks that come after the start do not undo it.
-        Err(failure) if failure.0.starts_with("hooks.poststart") => {
-            log::warning(global, &failure.0);
-            Ok(())
-        }
-        result => result,
-    }
+    let warnings = life::start(&only_id(global, parser)?)?;
+    warnings.iter().for_each(|failure| log::warning(global, &failure.0));
+    Ok(())
 }
 
 /// Sends a signal.
@@ -143,13 +137,8 @@ fn delete_one(global: &Global, folder: &Folder, force: Force) -> Result<(), Fail
         // What was half made by a runtime that was killed goes, too; what is not there is gone.
         return life::discard(folder);
     }
-    match life::delete(folder, force) {
-        Err(failure) if failure.0.starts_with("hooks.poststop") => {
-            log::warning(global, &failure.0);
-            Ok(())
-        }
-        result => result,
-    }
+    life::delete(folder, force)?.iter().for_each(|failure| log::warning(global, &failure.0));
+    Ok(())
 }
 
 #[cfg(test)]

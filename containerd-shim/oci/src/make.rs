@@ -208,9 +208,8 @@ pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
         let _ = life::delete(&folder, Force::Yes);
         return Err(failure);
     }
-    let hooks = if bundle.plan.hooks.poststart.is_empty() { Ok(()) } else { life::after_start(&folder, &record) };
-    if let Err(failure) = hooks {
-        log::warning(global, &failure.0);
+    if !bundle.plan.hooks.poststart.is_empty() {
+        life::after_start(&folder, &record).iter().for_each(|failure| log::warning(global, &failure.0));
     }
     if let (Some(listener), Some(address)) = (listener.into_inner(), address) {
         tell_when_ready(global, listener, &child, address, options.after)?;
@@ -218,7 +217,7 @@ pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
     let Some(signals) = signals else { return Ok(0) };
     let code = wait(&child.pidfd, &signals, mine)?;
     if options.end == End::Deleted {
-        life::delete(&folder, Force::Yes)?;
+        life::delete(&folder, Force::Yes)?.iter().for_each(|failure| log::warning(global, &failure.0));
     }
     Ok(code)
 }

@@ -20,15 +20,28 @@ pub fn run(point: &str, hooks: &[Hook], state: &State) -> Result<(), Failure> {
     run_with(point, hooks, state, None)
 }
 
+/// Executes hooks one after the other, whichever of them fail (runtime.md, lifecycle: after the start and after the end a hook's failure is
+/// a warning, and the others and all that follows go on as if it had not been). What there is to warn of.
+pub fn run_all(point: &str, hooks: &[Hook], state: &State) -> Vec<Failure> {
+    hooks.iter().enumerate().filter_map(|numbered| run_numbered(point, numbered, state, None).err()).collect()
+}
+
 /// As [`run`], with the variables that a hook has which has none of its own.
 ///
 /// # Errors
 /// Says which failed, and how.
 pub fn run_with(point: &str, hooks: &[Hook], state: &State, inherited: Option<&[String]>) -> Result<(), Failure> {
-    hooks.iter().enumerate().try_for_each(|(index, hook)| {
-        run_one(hook, state, inherited).map_err(|cause| {
-            Failure(format!("hooks.{point}[{index}] {}: error running {point} hook #{index}: {cause}", hook.path))
-        })
+    hooks.iter().enumerate().try_for_each(|numbered| run_numbered(point, numbered, state, inherited))
+}
+
+fn run_numbered(
+    point: &str,
+    (index, hook): (usize, &Hook),
+    state: &State,
+    inherited: Option<&[String]>,
+) -> Result<(), Failure> {
+    run_one(hook, state, inherited).map_err(|cause| {
+        Failure(format!("hooks.{point}[{index}] {}: error running {point} hook #{index}: {cause}", hook.path))
     })
 }
 

@@ -28,11 +28,11 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks whether a killed process is frozen.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Lets a created container execute its program.
+/// Lets a created container execute its program. What there is to warn of: hooks that failed after that.
 ///
 /// # Errors
 /// It is not created, or the program cannot be executed.
-pub fn start(folder: &Folder) -> Result<(), Failure> {
+pub fn start(folder: &Folder) -> Result<Vec<Failure>, Failure> {
     let record = folder.record()?;
     match record.status(folder) {
         Status::Created => {}
@@ -56,20 +56,21 @@ pub fn start(folder: &Folder) -> Result<(), Failure> {
         Message::Failed(cause) => return Err(Failure(cause)),
         _ => return Err(Failure(format!("start {}: its process has ended", folder.id))),
     }
-    let started = after_start(folder, &record);
+    let warnings = after_start(folder, &record);
     if let (Some((listener, address)), Some(process)) = (waits, process) {
         listener.forward(process.as_fd(), record.pid, &address)?;
     }
-    started
+    Ok(warnings)
 }
 
-/// Executes the hooks that come after the program was.
-///
-/// # Errors
-/// One of them failed. The container runs nevertheless, as the specification asks.
-pub fn after_start(folder: &Folder, record: &Record) -> Result<(), Failure> {
-    let hooks = folder.spec()?.hooks.unwrap_or_default().poststart;
-    hooks::run("poststart", &hooks, &record.state(Status::Running))
+/// Executes the hooks that come after the program was. What went wrong: the container runs nevertheless, as the specification asks.
+pub fn after_start(folder: &Folder, record: &Record) -> Vec<Failure> {
+    match folder.spec() {
+        Ok(spec) => {
+            hooks::run_all("poststart", &spec.hooks.unwrap_or_default().poststart, &record.state(Status::Running))
+        }
+        Err(failure) => vec![failure],
+    }
 }
 
 /// Whom a signal is for.
@@ -114,11 +115,11 @@ pub enum Force {
     Yes,
 }
 
-/// Deletes a container: its processes, its control group, its folder.
+/// Deletes a container: its processes, its control group, its folder. What there is to warn of: hooks that failed after that.
 ///
 /// # Errors
-/// It runs, or a hook failed. After a hook's failure it is gone nevertheless.
-pub fn delete(folder: &Folder, force: Force) -> Result<(), Failure> {
+/// It runs, or it does not end.
+pub fn delete(folder: &Folder, force: Force) -> Result<Vec<Failure>, Failure> {
     let record = folder.record()?;
     match record.status(folder) {
         Status::Stopped | Status::Created => {}
@@ -147,7 +148,7 @@ pub fn delete(folder: &Folder, force: Force) -> Result<(), Failure> {
     }
     let hooks = spec.and_then(|spec| spec.hooks).unwrap_or_default().poststop;
     folder.remove()?;
-    hooks::run("poststop", &hooks, &record.state(Status::Stopped))
+    Ok(hooks::run_all("poststop", &hooks, &record.state(Status::Stopped)))
 }
 
 /// Removes what a runtime has left that was killed while it made a container. The new process ends by itself when nobody waits for it;

@@ -31,9 +31,7 @@ pub(crate) fn delete(arguments: &Arguments) -> Result<(), Failure> {
     let folder = Folder::of(&root, &arguments.id)?;
     let pid = folder.record().map_or(0, |record| record.pid);
     let report = perform::delete(&folder, &bundle.join("rootfs")).map_err(|refusal| Failure(refusal.message))?;
-    if !report.warning.is_empty() {
-        eprintln!("{}", report.warning);
-    }
+    report.warnings.iter().for_each(|warning| eprintln!("{warning}"));
     remove_socket(&bundle);
     let answer = DeleteResponse { pid: pid as u32, exit_status: KILLED, exited_at: Some(Timestamp::now()) };
     std::io::stdout().write_all(&answer.encode_to_vec()).map_err(failed("write the answer"))

@@ -27,9 +27,7 @@ const KILLED: u32 = 137;
 impl Shim {
     /// Work has been done, or could not be.
     pub(crate) fn finish(&mut self, job: Job, result: Result<Report, Refusal>) {
-        if let Ok(Report { warning, .. }) = &result
-            && !warning.is_empty()
-        {
+        for warning in result.iter().flat_map(|report| &report.warnings) {
             self.log.warning(&format!("{}: {warning}", job.id));
         }
         let Job { caller, id, kind, .. } = job;

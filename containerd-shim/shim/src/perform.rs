@@ -114,12 +114,7 @@ fn perform(work: &Work<'_>, console: Option<OwnedFd>) -> Result<Report, Refusal>
                 }
             })
         }
-        Work::Start(folder) => match life::start(folder) {
-            Err(failure) if failure.0.starts_with("hooks.poststart") => {
-                Ok(Report { warning: failure.0, ..Report::default() })
-            }
-            result => done(result),
-        },
+        Work::Start(folder) => Ok(warned(life::start(folder)?)),
         Work::Join { folder, process, terminal } => enter(folder, process, *terminal, console),
         Work::Delete(folder, rootfs) => delete(folder, rootfs),
         Work::Freeze(folder, wanted) => done(folder.record().and_then(|record| record.groups().freeze(*wanted))),
@@ -212,14 +207,17 @@ fn enter(folder: &Folder, process: &[u8], terminal: Tty, console: Option<OwnedFd
 
 /// Removes a container and unmounts its root. One that is not there, or half, is removed as far as it is.
 pub(crate) fn delete(folder: &Folder, rootfs: &Path) -> Result<Report, Refusal> {
-    let mut report = Report::default();
-    let deleted = if folder.record().is_err() { life::discard(folder) } else { life::delete(folder, Force::Yes) };
-    match deleted {
-        Err(failure) if failure.0.starts_with("hooks.poststop") => report.warning = failure.0,
-        result => result?,
-    }
+    let warnings = match folder.record() {
+        Ok(_) => life::delete(folder, Force::Yes)?,
+        Err(_) => life::discard(folder).map(|()| Vec::new())?,
+    };
     rootfs::unmount(rootfs)?;
-    Ok(report)
+    Ok(warned(warnings))
+}
+
+/// Done, with hooks that failed.
+fn warned(warnings: Vec<Failure>) -> Report {
+    Report { warnings: warnings.into_iter().map(|failure| failure.0).collect(), ..Report::default() }
 }
 
 /// Starts a program that logs and waits until it is ready. It becomes the shim's child, and ends at the end of the streams.

@@ -25,7 +25,7 @@ use crate::cgroup;
 use crate::create::{Life, type_of};
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
-use crate::state::State;
+use crate::state::{State, Status};
 use crate::sys::{clone, descriptors, process, signals};
 use crate::{Failure, hooks};
 pub(crate) use console::{Console, become_terminal, open_in_root};
@@ -300,8 +300,9 @@ impl NewProcess<'_> {
                 Some(start) => wait_for_start(connection, &start),
             }
         };
-        // In the container, and so with what its program has.
-        let last = || hooks::run_with("startContainer", hooks, &state, Some(&program.environment));
+        // In the container, and so with what its program has. It is created by then, and about to be started.
+        let created = State { status: Status::Created.name(), ..state };
+        let last = || hooks::run_with("startContainer", hooks, &created, Some(&program.environment));
         identity::become_program(ready, connection, wait, last)
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Report {
     #[prost(bool, tag = "3")]
     pub(crate) outlive: bool,
     /// Went wrong without undoing the work.
-    #[prost(string, tag = "4")]
-    pub(crate) warning: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) warnings: Vec<String>,
     /// Why nothing was done.
     #[prost(message, optional, tag = "5")]
     pub(crate) failure: Option<super::rpc::Status>,
