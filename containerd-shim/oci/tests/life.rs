@@ -89,6 +89,33 @@ fn another_program_enters_and_the_first_goes_on() {
 }
 
 #[test]
+fn a_program_that_enters_ends_on_the_containers_own_processors() {
+    if !can_run() {
+        return;
+    }
+    let allowed = |status: &str| {
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+    };
+    let mut bundle = Bundle::new(&["wait"]);
+    assert!(bundle.leave(&["run", "-d", &bundle.id]));
+    let first: usize =
+        allowed(&fs::read_to_string("/proc/self/status").unwrap()).split(['-', ',']).next().unwrap().parse().unwrap();
+    let entered = |affinity: Value| {
+        let process = json!({"args": ["/probe", "cat", "/proc/self/status"], "cwd": "/", "execCPUAffinity": affinity});
+        fs::write(bundle.folder.join("process.json"), process.to_string()).unwrap();
+        let output = bundle.hull(&["exec", "--process", "process.json", &bundle.id]);
+        allowed(&text(&output.stdout))
+    };
+    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
+    let own = allowed(&fs::read_to_string(format!("/proc/{}/status", state["pid"])).unwrap());
+    assert_eq!(entered(json!({"initial": first.to_string()})), own);
+    assert_eq!(entered(json!({"initial": first.to_string(), "final": first.to_string()})), first.to_string());
+    assert!(bundle.leave(&["delete", "-f", &bundle.id]));
+    bundle.config["process"]["execCPUAffinity"] = json!({"initial": "x"});
+    assert!(bundle.refused().contains("process.execCPUAffinity.initial"));
+}
+
+#[test]
 fn what_is_paused_takes_nobody_in_until_it_goes_on() {
     if !can_run() {
         return;

@@ -261,7 +261,8 @@ fn become_root() -> rustix::io::Result<()> {
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
 }
 
-/// Processors before and after the process is in the container's control group.
+/// Processors before and after the process is in the container's control group. Without a list for after it is on all of the group's again,
+/// as the specification asks: the kernel takes those out of all that there are.
 ///
 /// # Errors
 /// A list is none.
@@ -269,36 +270,17 @@ pub fn processors(process: &Process) -> Result<(Option<CpuSet>, Option<CpuSet>),
     let Some(affinity) = &process.exec_cpu_affinity else { return Ok((None, None)) };
     let read = |field: &str, text: &str| match text.is_empty() {
         true => Ok(None),
-        false => cpus(text)
-            .map(Some)
+        false => hull_oci_core::oci::process::processors(text)
+            .map(|list| Some(set(list)))
             .ok_or_else(|| Failure(format!("process.execCPUAffinity.{field}: {text:?} is not a list such as 0-3,7"))),
     };
-    Ok((read("initial", &affinity.initial)?, read("final", &affinity.last)?))
+    let (initial, last) = (read("initial", &affinity.initial)?, read("final", &affinity.last)?);
+    let all = initial.as_ref().map(|_| set(0..CpuSet::MAX_CPU));
+    Ok((initial, last.or(all)))
 }
 
-fn cpus(text: &str) -> Option<CpuSet> {
+fn set(processors: impl IntoIterator<Item = usize>) -> CpuSet {
     let mut set = CpuSet::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
-        if last >= CpuSet::MAX_CPU || first > last {
-            return None;
-        }
-        (first..=last).for_each(|cpu| set.set(cpu));
-    }
-    Some(set)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_processors_are_read() {
-        let set = cpus("0-2,5").unwrap();
-        assert_eq!((0..8).filter(|cpu| set.is_set(*cpu)).collect::<Vec<_>>(), [0, 1, 2, 5]);
-        for bad in ["", "a", "3-1", "0-99999", "1,"] {
-            assert!(cpus(bad).is_none(), "{bad}");
-        }
-    }
+    processors.into_iter().for_each(|processor| set.set(processor));
+    set
 }

@@ -178,6 +178,13 @@ pub fn identity(
             return Err(value(format!("process.user.{name}"), id.to_string(), "an id: at most 4294967294"));
         }
     }
+    let affinity = process.exec_cpu_affinity.iter();
+    let affinity = affinity.flat_map(|set| [("initial", &set.initial), ("final", &set.last)]);
+    for (name, list) in affinity.filter(|(_, list)| !list.is_empty()) {
+        if processors(list).is_none() {
+            return Err(value(format!("process.execCPUAffinity.{name}"), list, "a list such as 0-3,7"));
+        }
+    }
     let score = process.oom_score_adj;
     if let Some(wrong) = score.filter(|score| !(-1000..=1000).contains(score)) {
         return Err(value("process.oomScoreAdj", wrong.to_string(), "-1000 to 1000"));
@@ -195,6 +202,22 @@ pub fn identity(
         privileges: if process.no_new_privileges { Privileges::NoNew } else { Privileges::New },
         filter: linux.seccomp.as_ref().map(seccomp::compile).transpose()?,
     })
+}
+
+/// The processors of a list such as `0-3,7`.
+pub fn processors(text: &str) -> Option<Vec<usize>> {
+    /// `CPU_SETSIZE`, sched_setaffinity(2).
+    const MOST: usize = 1024;
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
+        if last >= MOST || first > last {
+            return None;
+        }
+        all.extend(first..=last);
+    }
+    Some(all)
 }
 
 /// Reads the program.
@@ -380,6 +403,14 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_processors_are_read() {
+        assert_eq!(processors("0-2, 5"), Some(vec![0, 1, 2, 5]));
+        for bad in ["", "a", "3-1", "0-99999", "1,"] {
+            assert!(processors(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         for (text, field) in [
             (r#"{"rlimits":[{"type":"RLIMIT_FUN"}]}"#, "process.rlimits[0].type"),
@@ -392,6 +423,8 @@ mod tests {
             (r#"{"scheduler":{"policy":"SCHED_NOW"}}"#, "process.scheduler.policy"),
             (r#"{"scheduler":{"policy":"SCHED_OTHER","priority":1}}"#, "process.scheduler.priority"),
             (r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":9}}"#, "process.ioPriority.priority"),
+            (r#"{"execCPUAffinity":{"initial":"x"}}"#, "process.execCPUAffinity.initial"),
+            (r#"{"execCPUAffinity":{"initial":"0","final":"3-1"}}"#, "process.execCPUAffinity.final"),
             (r#"{"apparmorProfile":"x"}"#, "process.apparmorProfile"),
             (r#"{"selinuxLabel":"x"}"#, "process.selinuxLabel"),
         ] {
