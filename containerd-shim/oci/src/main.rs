@@ -19,14 +19,19 @@ use options::Global;
 
 fn main() -> ExitCode {
     let mut parser = lexopt::Parser::from_env();
-    let (global, verb) = match options::global(&mut parser) {
-        Ok(Some(parsed)) => parsed,
+    let mut global = Global::new();
+    let verb = match options::global(&mut parser, &mut global) {
+        Ok(Some(verb)) => verb,
         Ok(None) => {
             crate::log::say_as_is!("{}", help::USAGE);
             return ExitCode::SUCCESS;
         }
         Err(failure) => {
-            eprintln!("hull-oci: {failure}\nhull-oci: `hull-oci --help` lists the verbs and options");
+            match global.log {
+                Some(_) => log::error(&global, &failure.0),
+                None => eprintln!("hull-oci: {failure}"),
+            }
+            eprintln!("hull-oci: `hull-oci --help` lists the verbs and options");
             return ExitCode::FAILURE;
         }
     };

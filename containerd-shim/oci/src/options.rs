@@ -31,9 +31,17 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Reads them and the verb; nothing when help is asked for.
-pub(crate) fn global(parser: &mut Parser) -> Result<Option<(Global, String)>, Failure> {
-    let mut global = Global { root: default_root(), log: None, format: Format::Text, detail: Flag::Unset };
+impl Global {
+    /// As they are when none is given.
+    pub(crate) fn new() -> Global {
+        Global { root: default_root(), log: None, format: Format::Text, detail: Flag::Unset }
+    }
+}
+
+/// Reads them and the verb; nothing when help is asked for. What is refused is so when the verb has come: an option behind it may say where
+/// that is to be told.
+pub(crate) fn global(parser: &mut Parser, global: &mut Global) -> Result<Option<String>, Failure> {
+    let mut refused = None;
     while let Some(argument) = next(parser)? {
         match argument {
             Arg::Long("root") => global.root = path(parser)?,
@@ -42,28 +50,34 @@ pub(crate) fn global(parser: &mut Parser) -> Result<Option<(Global, String)>, Fa
                 global.format = match text(parser)?.as_str() {
                     "text" => Format::Text,
                     "json" => Format::Json,
-                    other => return Err(Failure(format!("--log-format: {other:?} is not text or json"))),
+                    other => {
+                        refused.get_or_insert(Failure(format!("--log-format: {other:?} is not text or json")));
+                        global.format
+                    }
                 }
             }
             Arg::Long("systemd-cgroup") => {
                 if flag(parser) == Flag::Set {
-                    return Err(systemd());
+                    refused.get_or_insert(systemd());
                 }
             }
             Arg::Long("cgroup-manager") => {
                 if text(parser)? == "systemd" {
-                    return Err(systemd());
+                    refused.get_or_insert(systemd());
                 }
             }
             // Who runs it is looked at, and there are two levels.
             Arg::Long("debug") => global.detail = flag(parser),
             Arg::Long("rootless" | "criu" | "log-level") => drop(text(parser)?),
-            Arg::Long("version") | Arg::Short('v') => return Ok(Some((global, "version".to_owned()))),
-            Arg::Value(verb) => return Ok(Some((global, string(verb)?))),
+            Arg::Long("version") | Arg::Short('v') => return Ok(Some("version".to_owned())),
+            Arg::Value(verb) => {
+                let verb = string(verb)?;
+                return refused.map_or(Ok(Some(verb)), Err);
+            }
             other => return Err(unexpected(&other)),
         }
     }
-    Ok(None)
+    refused.map_or(Ok(None), Err)
 }
 
 fn systemd() -> Failure {

@@ -272,6 +272,25 @@ fn errors_are_in_the_log_as_json_and_name_the_field() {
 }
 
 #[test]
+fn what_is_refused_before_the_verb_is_in_the_log_too() {
+    let bundle = Bundle::new(&["true"]);
+    let log = bundle.folder.join("log");
+    for words in [
+        &["--log", "log", "--log-format", "json", "--systemd-cgroup", "list"][..],
+        &["--systemd-cgroup", "--log-format", "json", "--log", "log", "create", "x"],
+        &["--cgroup-manager", "systemd", "--log", "log", "--log-format", "json", "list"],
+        &["--log", "log", "--log-format", "json", "--nosuch", "list"],
+    ] {
+        let output = bundle.hull(words);
+        let refused = if words.contains(&"--nosuch") { "--nosuch" } else { "--systemd-cgroup" };
+        assert!(!output.status.success() && text(&output.stderr).contains(refused), "{words:?}");
+        let line: Value = serde_json::from_slice(&fs::read(&log).unwrap_or_default()).unwrap_or_default();
+        assert!(line["level"] == "error" && line["msg"].as_str().unwrap().contains(refused), "{words:?}: {line}");
+        fs::remove_file(&log).unwrap();
+    }
+}
+
+#[test]
 fn systemd_is_not_asked_and_a_plan_does_nothing() {
     let bundle = Bundle::new(&["true"]);
     let refused = bundle.hull(&["--systemd-cgroup", "list"]);
