@@ -28,6 +28,7 @@ fn main() {
         ["say", text] => println!("{text}"),
         ["env", name] => println!("{}", std::env::var(name).unwrap_or_default()),
         ["keep", name, file] => drop(fs::write(file, std::env::var(name).unwrap_or_default())),
+        ["descriptors"] => descriptors(),
         ["told", file] => drop(fs::write(file, std::io::read_to_string(std::io::stdin()).unwrap_or_default())),
         ["wait"] => loop {
             std::thread::sleep(Duration::from_secs(60));
@@ -37,6 +38,18 @@ fn main() {
         other => {
             eprintln!("probe: {other:?} is nothing to do");
             std::process::exit(98);
+        }
+    }
+}
+
+/// Says which descriptors are open beside the standard streams.
+fn descriptors() {
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        let number: u32 = entry.file_name().to_str().and_then(|name| name.parse().ok()).unwrap_or_default();
+        // That which reads the folder is open, too.
+        if number > 2 && !target.starts_with("/proc") {
+            println!("{number} {}", target.display());
         }
     }
 }

@@ -266,6 +266,39 @@ fn a_container_that_waits_holds_nothing_of_the_host_open() {
 }
 
 #[test]
+fn what_is_kept_open_is_the_callers_and_never_the_runtimes_own() {
+    if !can_run() {
+        return;
+    }
+    for (open, expected) in
+        [("", ""), ("5</dev/null", "5 /dev/null\n"), ("3</dev/null 7</dev/full", "3 /dev/null\n7 /dev/full\n")]
+    {
+        let mut bundle = Bundle::new(&["descriptors"]);
+        let folder = bundle.folder.clone();
+        let shell = |words: &str| {
+            let script = format!("exec {open} {} --root state {words}", binary());
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script]).current_dir(&folder).stdin(Stdio::null());
+            shell
+        };
+        bundle.hull(&["list"]);
+        let run = shell(&format!("run --preserve-fds 7 {}", bundle.id)).output().unwrap();
+        assert_eq!(text(&run.stdout), expected, "run: {}", text(&run.stderr));
+        let said = bundle.folder.join("said");
+        let create =
+            shell(&format!("create --preserve-fds 7 {}", bundle.id)).stdout(fs::File::create(&said).unwrap()).status();
+        assert!(create.unwrap().success() && bundle.leave(&["start", &bundle.id]));
+        while text(&bundle.hull(&["state", &bundle.id]).stdout).contains("running") {}
+        assert_eq!(fs::read_to_string(said).unwrap(), expected, "create");
+        assert!(bundle.leave(&["delete", &bundle.id]));
+        bundle.config["process"]["args"] = json!(["/probe", "wait"]);
+        assert!(bundle.leave(&["run", "-d", &bundle.id]));
+        let entered = shell(&format!("exec --preserve-fds 7 {} /probe descriptors", bundle.id)).output().unwrap();
+        assert_eq!(text(&entered.stdout), expected, "exec: {}", text(&entered.stderr));
+    }
+}
+
+#[test]
 fn no_number_of_descriptors_to_keep_is_too_large() {
     if !can_run() {
         return;

@@ -51,8 +51,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) state: State,
     /// The process id that the runtime knows it by, which that is told, too.
     pub(crate) seen_as: i32,
-    /// Descriptors from 3 on that stay open.
-    pub(crate) preserve: u32,
+    /// Descriptors that stay open beside the standard streams.
+    pub(crate) kept: Vec<i32>,
     /// Its terminal.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
@@ -112,7 +112,11 @@ pub(crate) fn become_program(
     }
     let path = find(program)?;
     let words = words(program)?;
-    descriptors_for(ready.preserve).map_err(failed("keep descriptors open"))?;
+    ready
+        .kept
+        .iter()
+        .try_for_each(|number| descriptors::keep_open(*number))
+        .map_err(failed("keep descriptors open"))?;
     let connection = wait(connection)?;
     exchange::send(connection.as_fd(), &Message::Executes).map_err(failed("tell the runtime"))?;
     let finish = || -> Result<(), Failure> {
@@ -148,19 +152,13 @@ fn schedule(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The caller's descriptors from 3 on that were asked for stay; all others close at exec. A number beyond what there can be means all.
-fn descriptors_for(preserve: u32) -> io::Result<()> {
+/// Has every descriptor from 3 on closed at exec. Those of the caller's among them that are to stay are left open last, once no hook is
+/// executed any more; a number beyond what there can be means all, and never means one of the runtime's own.
+pub(crate) fn close_all_but_the_callers(preserve: u32) -> io::Result<Vec<i32>> {
     const MOST: u32 = 1 << 20;
-    let end = 3 + preserve.min(MOST);
-    descriptors::close_on_exec_from(end)?;
-    (3..end).try_for_each(|number| keep(number as i32))
-}
-
-fn keep(number: i32) -> io::Result<()> {
-    match descriptors::is_open(number) {
-        true => descriptors::keep_open(number),
-        false => Ok(()),
-    }
+    let kept = descriptors::inherited(3 + preserve.min(MOST) as i32);
+    descriptors::close_on_exec_from(3)?;
+    Ok(kept)
 }
 
 /// One capability each, by number.

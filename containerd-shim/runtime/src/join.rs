@@ -22,7 +22,7 @@ use crate::identity::{self, Ready};
 use crate::inside::{self, Console, Never};
 use crate::state::{Record, Status};
 use crate::sys::clone::{self, Child, Cloned, Parent};
-use crate::sys::{descriptors, process, signals};
+use crate::sys::{process, signals};
 
 /// What is asked for.
 pub struct Request<'a> {
@@ -202,7 +202,7 @@ fn become_program(
     connection: OwnedFd,
 ) -> Result<Never, Failure> {
     signals::reset();
-    descriptors::close_on_exec_from(3).map_err(failed("close descriptors at exec"))?;
+    let kept = identity::close_all_but_the_callers(request.preserve).map_err(failed("close descriptors at exec"))?;
     match exchange::receive(connection.as_fd()).map_err(failed("wait for the runtime"))? {
         Message::Go => {}
         _ => clone::leave(1),
@@ -246,7 +246,7 @@ fn become_program(
         listener,
         state: request.record.state(Status::Running),
         seen_as,
-        preserve: request.preserve,
+        kept,
         terminal: terminal.as_ref().map(AsFd::as_fd),
     };
     identity::become_program(ready, connection, Ok, || Ok(()))

@@ -26,7 +26,7 @@ use crate::create::{Life, type_of};
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
 use crate::state::{State, Status};
-use crate::sys::{clone, descriptors, process, signals};
+use crate::sys::{clone, process, signals};
 use crate::{Failure, hooks};
 pub(crate) use console::{Console, become_terminal, open_in_root};
 pub(crate) use devices::file_type;
@@ -82,14 +82,14 @@ pub(crate) enum Never {}
 
 fn become_program(plan: &Plan, mut ground: Ground) -> Result<Never, Failure> {
     signals::reset();
-    descriptors::close_on_exec_from(3).map_err(told("close descriptors at exec"))?;
+    let kept = identity::close_all_but_the_callers(ground.preserve).map_err(told("close descriptors at exec"))?;
     cgroup::enter(&ground.entrances).map_err(told("enter the control groups"))?;
     // Not held while it waits for its start.
     ground.entrances.clear();
     // Modes are as they are asked for; the program gets the usual mask back.
     rustix::process::umask(Mode::empty());
     wait_for_word(&ground).map_err(told("wait for the runtime"))?;
-    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new(), seen_as: 0 };
+    let mut process = NewProcess { plan, ground, tree: None, terminal: None, labels: Vec::new(), kept, seen_as: 0 };
     if process.ground.listener.is_some() {
         process.seen_as = identity::seen_as();
     }
@@ -141,6 +141,8 @@ struct NewProcess<'a> {
     /// The process's side of its terminal.
     terminal: Option<OwnedFd>,
     labels: Vec<OwnedFd>,
+    /// The caller's descriptors that the program gets.
+    kept: Vec<i32>,
     /// The process id that the runtime knows it by, where somebody is told.
     seen_as: i32,
 }
@@ -286,7 +288,7 @@ impl NewProcess<'_> {
             listener: self.ground.listener.take(),
             state: State { pid: self.seen_as, ..state.clone() },
             seen_as: self.seen_as,
-            preserve: self.ground.preserve,
+            kept: std::mem::take(&mut self.kept),
             terminal: self.terminal.as_ref().map(AsFd::as_fd),
         };
         let (start, life) = (self.ground.start.take(), self.ground.life);

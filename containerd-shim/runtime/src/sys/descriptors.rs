@@ -34,6 +34,13 @@ pub fn is_open(number: i32) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
+/// The open descriptors from 3 to before `end` that another program would get: those of whoever has called this one, since what this one
+/// opens itself is closed at exec.
+pub fn inherited(end: i32) -> Vec<i32> {
+    // SAFETY: only asks for flags.
+    (3..end).filter(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } == 0).collect()
+}
+
 /// A copy of the descriptor of this number.
 ///
 /// # Errors
