@@ -179,8 +179,9 @@ fn process(options: &Options, spec: &Spec) -> Result<Process, Failure> {
     if let Some(label) = &options.label {
         process.selinux_label = Some(label.clone());
     }
-    // As with crun: whoever may execute in a container says for each program whether it may gain privileges.
-    process.no_new_privileges = options.no_new_privileges == Some(Flag::Set);
+    if let Some(wanted) = options.no_new_privileges {
+        process.no_new_privileges = wanted == Flag::Set;
+    }
     if !options.capabilities.is_empty() {
         let mut sets = process.capabilities.unwrap_or_default();
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {

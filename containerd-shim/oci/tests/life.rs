@@ -116,6 +116,22 @@ fn a_program_that_enters_ends_on_the_containers_own_processors() {
 }
 
 #[test]
+fn who_enters_gains_no_privileges_either_unless_that_is_asked_for() {
+    if !can_run() {
+        return;
+    }
+    for none in [true, false] {
+        let mut bundle = Bundle::new(&["wait"]);
+        bundle.config["process"]["noNewPrivileges"] = json!(none);
+        assert!(bundle.leave(&["run", "-d", &bundle.id]));
+        for (flag, expected) in [("--detach=false", none), ("--no-new-privs", true), ("--no-new-privs=false", false)] {
+            let seen = text(&bundle.hull(&["exec", flag, &bundle.id, "/probe", "cat", "/proc/self/status"]).stdout);
+            assert!(seen.contains(&format!("NoNewPrivs:\t{}", u8::from(expected))), "{none} {flag}: {seen}");
+        }
+    }
+}
+
+#[test]
 fn what_is_paused_takes_nobody_in_until_it_goes_on() {
     if !can_run() {
         return;
