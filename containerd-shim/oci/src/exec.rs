@@ -15,6 +15,7 @@ use hull_runtime::sys::{descriptors, signals};
 use hull_runtime::{create, exchange, facts, guard};
 use lexopt::{Arg, Parser};
 
+use crate::log;
 use crate::make::{wait, write_pid};
 use crate::options::{Flag, Global, flag, folder, next, number, path, string, text, unexpected};
 
@@ -97,6 +98,9 @@ pub(crate) fn exec(global: &Global, parser: &mut Parser) -> Result<u8, Failure> 
     let process = process(&options, &spec)?;
     let facts = facts::facts(&Hierarchies::find(), Leave::Pivot);
     let (identity, program) = plan::joining(&spec, &process, &facts)?;
+    if let Some(warning) = identity.warning() {
+        log::warning(global, &warning);
+    }
     let terminal = match process.terminal {
         false => Terminal::None,
         true => Terminal::Wanted(process.console_size.map(|size| (size.height, size.width))),

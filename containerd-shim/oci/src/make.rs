@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::config::Spec;
 use hull_oci_core::oci::plan::{self, Leave, Plan, Terminal};
+use hull_oci_core::oci::process::Identity;
 use hull_oci_core::oci::read;
 use hull_runtime::Failure;
 use hull_runtime::cgroup::{Groups, Hierarchies};
@@ -160,7 +161,7 @@ pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure
     let address = notify::address();
     let bundle = read_bundle(&options, address.as_ref().map(|_| &folder))?;
     let console = console(&bundle.plan, &options, After::Detached)?;
-    warn_of_company(global, &bundle);
+    warn(global, &bundle);
     let prepare = || address.as_ref().map_or(Ok(()), |_| notify::make(&folder));
     let (child, _) = create::create(request(&folder, &bundle, &options, Start::Waits, console, &prepare))?;
     match write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
@@ -182,7 +183,7 @@ pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
     if bundle.spec.process.is_none() {
         return Err(Failure("config.json: process: missing".to_owned()));
     }
-    warn_of_company(global, &bundle);
+    warn(global, &bundle);
     let signals = match options.after {
         // Before the container exists, so that no signal is lost.
         After::Foreground => Some(signals::all().map_err(|error| Failure(format!("block signals: {error}")))?),
@@ -244,8 +245,11 @@ fn tell_when_ready(
     Ok(())
 }
 
-/// Says that a control group has processes already: limits and `kill --all` are theirs too.
-fn warn_of_company(global: &Global, bundle: &Bundle) {
+/// Says which capabilities cannot be had, and that a control group has processes already: limits and `kill --all` are theirs too.
+fn warn(global: &Global, bundle: &Bundle) {
+    if let Some(warning) = bundle.plan.identity.as_ref().and_then(Identity::warning) {
+        log::warning(global, &warning);
+    }
     let Some(group) = &bundle.plan.group else { return };
     let others = Groups::at(&bundle.hierarchies, group).processes().len();
     if others > 0 {

@@ -124,6 +124,17 @@ pub struct Identity {
     pub privileges: Privileges,
     /// Which calls it may make.
     pub filter: Option<seccomp::Filter>,
+    /// Capabilities that are asked for and that this kernel does not have: what there is to warn of.
+    pub unknown: Vec<String>,
+}
+
+impl Identity {
+    /// What the specification has warned of: a capability that cannot be had is passed over.
+    pub fn warning(&self) -> Option<String> {
+        let names = self.unknown.join(" ");
+        (!names.is_empty())
+            .then(|| format!("process.capabilities: ignoring unknown or unavailable capabilities: [{names}]"))
+    }
 }
 
 /// What exec of a privileged program does.
@@ -201,6 +212,7 @@ pub fn identity(
         held: held(process, host),
         privileges: if process.no_new_privileges { Privileges::NoNew } else { Privileges::New },
         filter: linux.seccomp.as_ref().map(seccomp::compile).transpose()?,
+        unknown: unknown(process, host),
     })
 }
 
@@ -253,6 +265,16 @@ fn held(process: &config::Process, host: Host) -> Held {
         inheritable: bits(&sets.inheritable),
         ambient: bits(&sets.ambient),
     })
+}
+
+/// Names of capabilities that this kernel does not have, each once.
+fn unknown(process: &config::Process, host: Host) -> Vec<String> {
+    let sets = process.capabilities.iter();
+    let names =
+        sets.flat_map(|sets| [&sets.bounding, &sets.effective, &sets.permitted, &sets.inheritable, &sets.ambient]);
+    let known = |name: &str| capability::number(name).is_some_and(|number| number <= usize::from(host.last_capability));
+    let names: std::collections::BTreeSet<&String> = names.flatten().filter(|name| !known(name)).collect();
+    names.into_iter().cloned().collect()
 }
 
 /// Limits by their numbers (asm-generic/resource.h).
