@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use super::config_linux::*;
 
-/// Reads a list or map that is not there when it is `null`, as some writers have it.
+/// Reads what need not be there, and is not when it is `null`, as some writers have it.
 pub(super) fn or_empty<'a, D: Deserializer<'a>, T: Default + Deserialize<'a>>(reader: D) -> Result<T, D::Error> {
     Option::deserialize(reader).map(Option::unwrap_or_default)
 }
@@ -54,11 +54,13 @@ pub struct Spec {
 #[serde(default, rename_all = "camelCase")]
 pub struct Process {
     /// Whether it has a terminal.
+    #[serde(deserialize_with = "or_empty")]
     pub terminal: bool,
     /// Size of the terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_size: Option<ConsoleSize>,
     /// Who it is.
+    #[serde(deserialize_with = "or_empty")]
     pub user: User,
     /// Its words.
     #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
@@ -75,6 +77,7 @@ pub struct Process {
     #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<Rlimit>,
     /// Whether no program that it executes gets more privileges.
+    #[serde(deserialize_with = "or_empty")]
     pub no_new_privileges: bool,
     /// AppArmor profile.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +210,7 @@ pub struct Root {
     /// A folder, from the bundle or absolute.
     pub path: String,
     /// Whether nothing can be written to it.
+    #[serde(deserialize_with = "or_empty")]
     pub readonly: bool,
 }
 

@@ -160,6 +160,7 @@ pub struct Resources {
 #[serde(default)]
 pub struct DeviceRule {
     /// Allowed or denied.
+    #[serde(deserialize_with = "or_empty")]
     pub allow: bool,
     /// `a`, `c` or `b`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -411,7 +412,7 @@ pub struct SeccompArg {
 #[serde(default)]
 pub struct NetDevice {
     /// Its name in the container, if that is another one.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "or_empty", skip_serializing_if = "String::is_empty")]
     pub name: String,
 }
 

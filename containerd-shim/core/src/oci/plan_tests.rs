@@ -129,8 +129,10 @@ fn without_a_mount_namespace_everything_is_in_the_root_file_system() {
 }
 
 #[test]
-fn a_list_that_is_null_is_empty() {
-    use serde_json::Value;
+fn what_is_null_is_as_if_it_were_not_there() {
+    use serde_json::{Value, json};
+    let null = json!({"eth7": {"name": null}});
+    assert_eq!(planned(&[("/linux/netDevices", null)]).unwrap().net_devices[0].inside, "eth7");
     for place in [
         "/mounts",
         "/annotations",
@@ -139,6 +141,11 @@ fn a_list_that_is_null_is_empty() {
         "/linux/timeOffsets",
         "/linux/devices",
         "/linux/sysctl",
+        "/process/terminal",
+        "/process/noNewPrivileges",
+        "/process/user",
+        "/root/readonly",
+        "/linux/resources/devices/0/allow",
     ] {
         assert!(planned(&[(place, Value::Null)]).is_ok(), "{place}");
     }
