@@ -31,6 +31,7 @@ fn limits_are_files_of_version_2() {
         ("cpuset.cpus", "0-1"),
         ("pids.max", "7"),
         ("hugetlb.2MB.max", "4194304"),
+        ("hugetlb.2MB.rsvd.max", "4194304"),
     ];
     assert_eq!(files(LIMITS, &Hierarchy::V2 { controllers: all() }), pairs(&expected));
 }
@@ -47,6 +48,7 @@ fn limits_are_files_of_version_1() {
         ("cpuset.cpus", "0-1"),
         ("pids.max", "7"),
         ("hugetlb.2MB.limit_in_bytes", "4194304"),
+        ("hugetlb.2MB.rsvd.limit_in_bytes", "4194304"),
     ];
     assert_eq!(files(LIMITS, &Hierarchy::V1 { controllers: all() }), pairs(&expected));
 }

@@ -22,8 +22,10 @@ pub(super) fn settings(resources: &Resources) -> Result<Vec<super::cgroup::Setti
         io_settings(io, &mut settings);
     }
     for limit in &resources.hugepage_limits {
-        let file = format!("hugetlb.{}.limit_in_bytes", page_size(&limit.page_size)?);
-        settings.must("linux.resources.hugepageLimits", "hugetlb", file, limit.limit);
+        let (field, size) = ("linux.resources.hugepageLimits", page_size(&limit.page_size)?);
+        settings.must(field, "hugetlb", format!("hugetlb.{size}.limit_in_bytes"), limit.limit);
+        // A program that reserves more is told so, and not killed when it comes to use it.
+        settings.where_known(field, "hugetlb", format!("hugetlb.{size}.rsvd.limit_in_bytes"), limit.limit);
     }
     if let Some(network) = &resources.network {
         if let Some(class) = network.class_id.filter(|class| *class != 0) {

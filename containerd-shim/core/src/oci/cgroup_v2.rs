@@ -20,8 +20,10 @@ pub(super) fn settings(resources: &Resources) -> Result<Vec<super::cgroup::Setti
         io_settings(io, &mut settings)?;
     }
     for limit in &resources.hugepage_limits {
-        let file = format!("hugetlb.{}.max", page_size(&limit.page_size)?);
-        settings.must("linux.resources.hugepageLimits", "hugetlb", file, limit.limit);
+        let (field, size) = ("linux.resources.hugepageLimits", page_size(&limit.page_size)?);
+        settings.must(field, "hugetlb", format!("hugetlb.{size}.max"), limit.limit);
+        // A program that reserves more is told so, and not killed when it comes to use it.
+        settings.where_known(field, "hugetlb", format!("hugetlb.{size}.rsvd.max"), limit.limit);
     }
     if let Some(network) = &resources.network {
         absent(network.class_id.as_ref(), "linux.resources.network.classID on control groups of version 2")?;
