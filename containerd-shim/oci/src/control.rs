@@ -133,9 +133,11 @@ enum Names {
 }
 
 fn delete_one(global: &Global, folder: &Folder, force: Force) -> Result<(), Failure> {
-    if folder.record().is_err() && force == Force::Yes {
+    match (folder.record(), force) {
         // What was half made by a runtime that was killed goes, too; what is not there is gone.
-        return life::discard(folder);
+        (Err(_), Force::Yes) => return life::discard(folder),
+        (Err(_), Force::No) if !folder.path.join("state.json").exists() => return life::reclaim(folder),
+        _ => {}
     }
     life::delete(folder, force)?.iter().for_each(|failure| log::warning(global, &failure.0));
     Ok(())

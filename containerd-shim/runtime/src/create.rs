@@ -34,8 +34,9 @@ use crate::exchange::{self, Message};
 use crate::failure::{Failure, failed, failing};
 use crate::hooks;
 use crate::inside::{self, Console, Ground};
+use crate::life;
 use crate::net_devices;
-use crate::state::{self, Folder, Record, Status};
+use crate::state::{self, Claim, Folder, Record, Status};
 use crate::sys::clone::{self, Child, Cloned, Parent};
 use crate::sys::mount::{self as sys_mount, Reach};
 use crate::sys::seccomp::{self, SharedNumber};
@@ -118,7 +119,7 @@ pub fn create(request: Request<'_>) -> Result<(Child, Record), Failure> {
     let folder = request.folder;
     let (plan, bundle) = (request.plan, request.bundle);
     let rootfs = rootfs(plan, bundle)?;
-    folder.claim()?;
+    let mut claim = Some(claim(folder)?);
     let group = plan.group.clone().unwrap_or_else(|| format!("/{}", folder.id));
     let mut groups = Groups::at(request.hierarchies, &group);
     let mut record = Record {
@@ -132,16 +133,21 @@ pub fn create(request: Request<'_>) -> Result<(Child, Record), Failure> {
         annotations: request.spec.annotations.clone(),
         ..Record::default()
     };
-    let (before, path) = (among::mount_of(&rootfs), rootfs.clone());
-    let made = (request.prepare)().and_then(|()| make(request, &mut groups, &mut record, rootfs));
+    if !plan.namespaces.is_own(Kind::Mount) {
+        record.mount_before = among::mount_of(&rootfs);
+    }
+    let made = (request.prepare)().and_then(|()| make(request, &mut groups, &mut record, rootfs, &mut claim));
     if made.is_err() {
-        if !plan.namespaces.is_own(Kind::Mount) && among::mount_of(&path) != before {
-            among::detach(&path);
-        }
+        among::detach_new(&record);
         let _ = groups.made().remove();
         let _ = folder.remove();
     }
     made.map(|child| (child, record))
+}
+
+/// An id that only a killed runtime has used is free, once what is left of that is gone.
+fn claim(folder: &Folder) -> Result<Claim, Failure> {
+    folder.claim().or_else(|taken| life::reclaim(folder).map_err(|_| taken).and_then(|()| folder.claim()))
 }
 
 fn rootfs(plan: &Plan, bundle: &Path) -> Result<PathBuf, Failure> {
@@ -153,7 +159,13 @@ fn rootfs(plan: &Plan, bundle: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, rootfs: PathBuf) -> Result<Child, Failure> {
+fn make(
+    mut request: Request<'_>,
+    groups: &mut Groups,
+    record: &mut Record,
+    rootfs: PathBuf,
+    claim: &mut Option<Claim>,
+) -> Result<Child, Failure> {
     let plan = request.plan;
     request.folder.write("config.json", request.bytes)?;
     match groups.make() {
@@ -187,8 +199,9 @@ fn make(mut request: Request<'_>, groups: &mut Groups, record: &mut Record, root
         life: request.life,
         keyring: (request.keyring == Keyring::New).then(|| format!("_ses.{}", request.folder.id)),
         state: record.state(Status::Creating),
+        claim: None,
     };
-    let (child, mine) = spawn(plan, groups, ground, mine)?;
+    let (child, mine) = spawn(plan, groups, ground, mine, claim)?;
     match accompany(&child, &request, record, &mine) {
         Ok(()) => Ok(child),
         Err(failure) => {
@@ -218,8 +231,14 @@ fn explain(failure: Failure, groups: &Groups) -> Failure {
 }
 
 /// Makes the process. When a process id namespace is joined the runtime's children are in it for that moment. `mine` is the runtime's end
-/// of the connection: the new process does not keep it, and so learns when the runtime has ended.
-fn spawn(plan: &Plan, groups: &Groups, ground: Ground, mine: OwnedFd) -> Result<(Child, OwnedFd), Failure> {
+/// of the connection: the new process does not keep it, and so learns when the runtime has ended. The claim both keep.
+fn spawn(
+    plan: &Plan,
+    groups: &Groups,
+    ground: Ground,
+    mine: OwnedFd,
+    claim: &mut Option<Claim>,
+) -> Result<(Child, OwnedFd), Failure> {
     let not_by_clone = Kind::Cgroup.flag() | Kind::Time.flag();
     let namespaces = plan.namespaces.new & !not_by_clone;
     let joined = ground.joins.iter().find(|(kind, _)| *kind == Kind::Pid).map(|(_, namespace)| namespace.try_clone());
@@ -245,7 +264,7 @@ fn spawn(plan: &Plan, groups: &Groups, ground: Ground, mine: OwnedFd) -> Result<
     // Before anything that can fail: the new process must not go on as the runtime, least of all clean up after it.
     if let Ok(Cloned::Child) = cloned {
         drop(mine);
-        inside::run(plan, ground)
+        inside::run(plan, Ground { claim: claim.take(), ..ground })
     }
     if let Some(own) = own {
         rustix::thread::move_into_link_name_space(own.as_fd(), type_of(Kind::Pid))
@@ -364,9 +383,13 @@ pub fn user_namespace(users: &[IdMapping], groups: &[IdMapping]) -> Result<Owned
         return Err(Failure("mounts: idmap without a user namespace needs uidMappings and gidMappings".to_owned()));
     }
     match clone::clone(None, Kind::User.flag(), Parent::Caller).map_err(failed("clone3 into a user namespace"))? {
-        Cloned::Child => loop {
-            rustix::event::pause();
-        },
+        Cloned::Child => {
+            // It must not outlive a runtime that is killed.
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            loop {
+                rustix::event::pause();
+            }
+        }
         Cloned::Parent(child) => {
             let pid = child.pid.as_raw_nonzero().get();
             let made = write_maps(pid, users, groups).and_then(|()| {
@@ -430,6 +453,7 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
     let (plan, pid) = (request.plan, child.pid.as_raw_nonzero().get());
     record.pid = pid;
     record.started = state::alive(pid).unwrap_or(0);
+    request.folder.begin(record)?;
     write_maps(pid, &plan.uid_map, &plan.gid_map)?;
     let joined = plan.namespaces.join.iter().find(|join| join.kind == Kind::Network).map(|join| join.path.clone());
     net_devices::give(&plan.net_devices, &joined.unwrap_or_else(|| format!("/proc/{pid}/ns/net")))?;
@@ -455,9 +479,9 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
                 hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
                 go()?;
             }
-            Message::Ready => return request.folder.save(record),
+            Message::Ready => return request.folder.finish(),
             Message::Executes => {
-                request.folder.save(record)?;
+                request.folder.finish()?;
                 return executed(connection);
             }
             Message::Failed(cause) => return Err(Failure(cause)),

@@ -151,16 +151,53 @@ pub fn delete(folder: &Folder, force: Force) -> Result<Vec<Failure>, Failure> {
     Ok(hooks::run_all("poststop", &hooks, &record.state(Status::Stopped)))
 }
 
-/// Removes what a runtime has left that was killed while it made a container. The new process ends by itself when nobody waits for it;
-/// its control groups are removed unless there are others in them.
+/// Removes what a runtime has left that was killed while it made a container, if nothing that belongs to it runs. A process that waits for a
+/// start does not: there is none for what is not whole.
 ///
 /// # Errors
-/// The folder cannot be removed.
+/// There is no such container, it is whole, it is being made, or a process of it is left.
+pub fn reclaim(folder: &Folder) -> Result<(), Failure> {
+    let Some(_claim) = folder.reclaim()? else {
+        return Err(match folder.path.exists() {
+            true => Failure(format!("container {:?} is being created", folder.id)),
+            false => Failure(format!("container {:?} does not exist", folder.id)),
+        });
+    };
+    let waits = folder.start_socket().exists();
+    let process = folder.unfinished().filter(|record| record.process().is_some()).map(|record| record.pid);
+    let groups = folder.spec().and_then(|spec| groups_of(folder, &spec));
+    let others = groups.is_ok_and(|groups| groups.processes().iter().any(|pid| Some(*pid) != process));
+    if others || (process.is_some() && !waits) {
+        return Err(Failure(format!(
+            "container {:?} is half made and has processes: delete it with --force",
+            folder.id
+        )));
+    }
+    discard(folder)
+}
+
+/// Those that a container without a record would have.
+fn groups_of(folder: &Folder, spec: &Spec) -> Result<Groups, Failure> {
+    let path = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
+    let path = path.map_or_else(|| Ok(format!("/{}", folder.id)), cgroup::path)?;
+    Ok(Groups::at(&Hierarchies::find(), &path))
+}
+
+/// Removes what a runtime has left that was killed while it made a container, the process that it had made included. Its control groups are
+/// removed unless there are others in them.
+///
+/// # Errors
+/// The folder cannot be removed, or the process does not end.
 pub fn discard(folder: &Folder) -> Result<(), Failure> {
+    let record = folder.unfinished();
+    if let Some((process, record)) = record.as_ref().and_then(|record| Some((record.process()?, record))) {
+        end(&process, &record.groups())?;
+    }
+    if let Some(record) = &record {
+        among::detach_new(record);
+    }
     if let Ok(spec) = folder.spec() {
-        let path = spec.linux.and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty());
-        let path = path.map_or_else(|| Ok(format!("/{}", folder.id)), |path| cgroup::path(&path))?;
-        let groups = Groups::at(&Hierarchies::find(), &path);
+        let groups = groups_of(folder, &spec)?;
         let deadline = Instant::now() + END_PATIENCE;
         while !groups.processes().is_empty() && Instant::now() < deadline {
             std::thread::sleep(LOOK_AGAIN);

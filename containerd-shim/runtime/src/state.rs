@@ -1,9 +1,9 @@
 //! What is known of a container between two commands: a folder of its own below the runtime's root, written atomically.
 //!
 //! ```text
-//! <root>/<id>/   made first: two containers of one id cannot be
+//! <root>/<id>/   made first: two containers of one id cannot be; locked by whoever is making one
 //!     config.json   as it was at creation
-//!     state.json    this file's `Record`; absent while it is being created
+//!     state.json    this file's `Record`; state.json.new while it is being created
 //!     start         socket on which the created process waits
 //! ```
 //! ```text
@@ -19,6 +19,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::{id, read};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,9 @@ pub struct Record {
     pub cgroup: String,
     /// Its control group's folder by controller.
     pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// What was mounted where its root file system is, if its mounts are among the runtime's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount_before: Option<u64>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -83,6 +88,14 @@ impl Status {
     }
 }
 
+/// Held while a container is being made: by the runtime, and by the new process until it waits for its start. The kernel lets it go with the
+/// last of them, however they end (flock(2)): a folder without it that has no record is one that a killed runtime has left.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "held, and closed")] OwnedFd);
+
+/// How often an id is tried for that is being freed at the moment.
+const ATTEMPTS: u32 = 10;
+
 /// The folder of one container.
 #[derive(Debug, Clone)]
 pub struct Folder {
@@ -106,7 +119,46 @@ impl Folder {
     ///
     /// # Errors
     /// The id is taken already.
-    pub fn claim(&self) -> Result<(), Failure> {
+    pub fn claim(&self) -> Result<Claim, Failure> {
+        for _ in 0..ATTEMPTS {
+            self.make()?;
+            // Without a lock it looks as if it were left, and may be gone again.
+            if let Some(claim) = self.lock()? {
+                return Ok(claim);
+            }
+        }
+        Err(Failure(format!("create {}: it is removed each time", self.path.display())))
+    }
+
+    /// The claim on what a runtime has left that was killed while it made a container, if that is what it is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn reclaim(&self) -> Result<Option<Claim>, Failure> {
+        let claim = self.lock()?;
+        // Looked at with the claim: until then it may have become whole.
+        Ok(claim.filter(|_| !self.path.join("state.json").exists()))
+    }
+
+    /// Locks it, unless it is not there or somebody has locked it.
+    fn lock(&self) -> Result<Option<Claim>, Failure> {
+        let told = |error: Errno| Failure(format!("lock {}: {error}", self.path.display()));
+        let folder = match rustix::fs::open(&self.path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            folder => folder.map_err(told)?,
+        };
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            locked => locked.map_err(told)?,
+        }
+        // By the time it was locked another one may have been made in its place.
+        let number = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let locked = rustix::fs::fstat(&folder).map(number).map_err(told)?;
+        let there = rustix::fs::stat(&self.path).map(number);
+        Ok((there == Ok(locked)).then_some(Claim(folder)))
+    }
+
+    fn make(&self) -> Result<(), Failure> {
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
         match builder.create(&self.path) {
@@ -151,22 +203,42 @@ impl Folder {
     /// # Errors
     /// The disk is full.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        let (new, file) = (self.path.join(format!("{name}.new")), self.path.join(name));
-        let write = || -> io::Result<()> {
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(bytes)?;
-            fs::rename(&new, &file)
-        };
-        write().map_err(failing(|| format!("write {}", file.display())))
+        self.write_new(name, bytes).and_then(|()| self.put_in_place(name))
     }
 
-    /// Writes the record.
+    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let new = self.path.join(format!("{name}.new"));
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+        opened.and_then(|mut file| file.write_all(bytes)).map_err(failing(|| format!("write {}", new.display())))
+    }
+
+    fn put_in_place(&self, name: &str) -> Result<(), Failure> {
+        let file = self.path.join(name);
+        fs::rename(self.path.join(format!("{name}.new")), &file)
+            .map_err(failing(|| format!("write {}", file.display())))
+    }
+
+    /// Writes the record of a container that is not whole yet: whose process it is that a runtime leaves which is killed.
     ///
     /// # Errors
     /// The disk is full.
-    pub fn save(&self, record: &Record) -> Result<(), Failure> {
+    pub fn begin(&self, record: &Record) -> Result<(), Failure> {
         let bytes = serde_json::to_vec(record).map_err(failed("write state.json"))?;
-        self.write("state.json", &bytes)
+        self.write_new("state.json", &bytes)
+    }
+
+    /// Has it be the record: from then on there is a container.
+    ///
+    /// # Errors
+    /// The folder is gone.
+    pub fn finish(&self) -> Result<(), Failure> {
+        self.put_in_place("state.json")
+    }
+
+    /// What is known of a container that is not whole, as far as it had come.
+    pub fn unfinished(&self) -> Option<Record> {
+        fs::read(self.path.join("state.json.new")).ok().and_then(|bytes| read::json(&bytes).ok())
     }
 
     /// The configuration as it was at creation.
@@ -329,11 +401,31 @@ mod tests {
         folder.claim().unwrap();
         assert!(folder.claim().unwrap_err().0.contains("already exists"));
         let record = Record { id: "web".into(), pid: 1, ..Record::default() };
-        folder.save(&record).unwrap();
+        folder.begin(&record).unwrap();
+        assert_eq!(folder.unfinished().as_ref(), Some(&record));
+        assert!(folder.record().is_err());
+        folder.finish().unwrap();
         assert_eq!(folder.record().unwrap(), record);
         assert_eq!(all(&root).unwrap(), ["web"]);
         folder.remove().unwrap();
         assert!(folder.record().unwrap_err().0.contains("does not exist"));
+        fs::remove_dir(&root).unwrap();
+    }
+
+    #[test]
+    fn what_was_left_is_reclaimed_and_what_is_being_made_is_not() {
+        let root = std::env::temp_dir().join(format!("hull-claim-{}", std::process::id()));
+        let folder = Folder::of(&root, "web").unwrap();
+        let claim = folder.claim().unwrap();
+        assert!(folder.reclaim().unwrap().is_none(), "it is being made");
+        drop(claim);
+        assert!(folder.reclaim().unwrap().is_some());
+        folder.begin(&Record::default()).unwrap();
+        assert!(folder.reclaim().unwrap().is_some(), "it is not whole");
+        folder.finish().unwrap();
+        assert!(folder.reclaim().unwrap().is_none(), "it is whole");
+        folder.remove().unwrap();
+        assert!(folder.reclaim().unwrap().is_none(), "it is not there");
         fs::remove_dir(&root).unwrap();
     }
 

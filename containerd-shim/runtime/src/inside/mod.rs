@@ -25,7 +25,7 @@ use crate::cgroup;
 use crate::create::{Life, type_of};
 use crate::exchange::{self, Message};
 use crate::identity::{self, Ready};
-use crate::state::{State, Status};
+use crate::state::{Claim, State, Status};
 use crate::sys::{clone, process, signals};
 use crate::{Failure, hooks};
 pub(crate) use console::{Console, become_terminal, open_in_root};
@@ -61,6 +61,8 @@ pub(crate) struct Ground {
     pub(crate) keyring: Option<String>,
     /// Its state, for hooks.
     pub(crate) state: State,
+    /// On the container's folder, until it waits for its start.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// Performs the plan and becomes the program.
@@ -291,12 +293,14 @@ impl NewProcess<'_> {
             kept: std::mem::take(&mut self.kept),
             terminal: self.terminal.as_ref().map(AsFd::as_fd),
         };
-        let (start, life) = (self.ground.start.take(), self.ground.life);
+        let (start, life, claim) = (self.ground.start.take(), self.ground.life, self.ground.claim.take());
         let wait = |connection| {
             // After its last change of user, which undoes it, and before a filter that may refuse it.
             if life == Life::WithCaller {
                 die_with_caller(&connection).map_err(told("die with the caller"))?;
             }
+            // Nothing that leads to the host is open while others may look into this process.
+            drop(claim);
             match start {
                 None => Ok(connection),
                 Some(start) => wait_for_start(connection, &start),
