@@ -1,6 +1,10 @@
 //! Containers from their creation to their end, by the command line.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod half_made;
+mod hooks;
+mod mounts;
 
 use std::fs;
 use std::io::Read;
@@ -169,90 +173,6 @@ fn what_is_paused_takes_nobody_in_until_it_goes_on() {
 }
 
 #[test]
-fn hooks_are_executed_at_all_six_points_in_order() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["true"]);
-    let log = bundle.folder.join("log");
-    let shell = |name: &str| {
-        let script =
-            format!("read state; s=${{state#*\\\"status\\\":\\\"}}; echo {name} ${{s%%\\\"*}} >> {}", log.display());
-        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
-    };
-    bundle.config["root"]["readonly"] = json!(false);
-    bundle.config["hooks"] = json!({
-        "prestart": shell("prestart"),
-        "createRuntime": shell("createRuntime"),
-        "createContainer": shell("createContainer"),
-        "startContainer": [{"path": "/probe", "args": ["probe", "write", "/started", "yes"]}],
-        "poststart": shell("poststart"),
-        "poststop": shell("poststop")
-    });
-    bundle.run();
-    assert_eq!(fs::read_to_string(bundle.inside("started")).unwrap(), "yes");
-    assert_eq!(
-        fs::read_to_string(log).unwrap(),
-        "prestart created\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n"
-    );
-}
-
-#[test]
-fn a_hook_that_fails_leaves_nothing_of_the_container() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["true"]);
-    bundle.config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
-    assert!(bundle.refused().contains("hooks.createRuntime[0] /bin/false"));
-}
-
-#[test]
-fn a_hook_that_fails_after_the_start_or_the_end_stops_nothing() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["exit", "5"]);
-    let done = bundle.folder.join("done");
-    let hook = |name: String, code: u8| {
-        let script = format!("echo {name} >> {}; exit {code}", done.display());
-        json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
-    };
-    let three =
-        |name: &str| json!([hook(format!("{name}1"), 3), hook(format!("{name}2"), 0), hook(format!("{name}3"), 4)]);
-    bundle.config["hooks"] = json!({"poststart": three("start"), "poststop": three("stop")});
-    let order = "start1\nstart2\nstart3\nstop1\nstop2\nstop3\n";
-    let ways: [&[&[&str]]; 2] = [&[&["run"]], &[&["create"], &["start"], &["delete", "--force"]]];
-    for steps in ways {
-        let _ = (fs::remove_file(&done), fs::remove_file(bundle.folder.join("log")));
-        for words in steps {
-            let words = [&["--log", "log"], *words, &[&bundle.id[..]]].concat();
-            let ended = bundle.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-            assert_eq!(ended.code(), Some(if words.contains(&"run") { 5 } else { 0 }), "{words:?}");
-        }
-        assert_eq!(fs::read_to_string(&done).unwrap(), order);
-        let log = fs::read_to_string(bundle.folder.join("log")).unwrap();
-        assert_eq!(log.matches("level=warning").count(), 4, "{log}");
-        for place in ["poststart[0]", "poststart[2]", "poststop[0]", "poststop[2]"] {
-            assert!(log.contains(&format!("hooks.{place} /bin/sh")), "{place}: {log}");
-        }
-        assert!(bundle.leaves_nothing());
-    }
-}
-
-#[test]
-fn a_hook_in_the_container_is_told_that_it_is_created() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["cat", "/said"]);
-    bundle.config["root"]["readonly"] = json!(false);
-    bundle.config["hooks"] = json!({"startContainer": [{"path": "/probe", "args": ["probe", "told", "/said"]}]});
-    let state: Value = serde_json::from_str(&bundle.run()).unwrap();
-    assert_eq!((&state["status"], &state["pid"]), (&json!("created"), &json!(1)), "{state}");
-}
-
-#[test]
 fn a_terminal_goes_to_who_listens_for_it() {
     if !can_run() {
         return;
@@ -397,156 +317,6 @@ fn who_listens_to_a_filter_gets_it_with_the_ids_that_the_host_knows() {
     assert_eq!((&told["fds"], &told["metadata"]), (&json!(["seccompFd"]), &json!("for us")), "{told}");
 }
 
-/// Keeps only these kinds of namespaces.
-fn only(bundle: &mut Bundle, kinds: &[&str]) {
-    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
-    namespaces.retain(|namespace| kinds.contains(&namespace["type"].as_str().unwrap()));
-    bundle.config["hostname"] = json!("");
-}
-
-/// Mounts of this machine below a bundle's root file system.
-fn mounts_in(bundle: &Bundle) -> usize {
-    let root = bundle.inside("").to_str().unwrap().trim_end_matches('/').to_owned();
-    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(&root)).count()
-}
-
-#[test]
-fn mounts_without_a_namespace_of_their_own_go_with_the_container() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["write", "/proc/sys/kernel/core_pattern", "x"]);
-    only(&mut bundle, &[]);
-    assert_eq!(bundle.run(), "error: Read-only file system (os error 30)\n");
-    assert_eq!(mounts_in(&bundle), 0);
-    bundle.config["process"]["args"] = json!(["/probe", "wait"]);
-    assert!(bundle.leave(&["run", "-d", &bundle.id]));
-    assert!(mounts_in(&bundle) > 5);
-    assert_eq!(
-        text(&bundle.hull(&["exec", &bundle.id, "/probe", "look", "/probe"]).stdout).trim(),
-        "FileType { is_file: true, is_dir: false, is_symlink: false, .. }"
-    );
-    assert!(bundle.leave(&["delete", "-f", &bundle.id]));
-    assert_eq!(mounts_in(&bundle), 0);
-    bundle.config["process"]["args"] = json!(["/nothing"]);
-    assert!(bundle.refused().contains("/nothing"));
-    assert_eq!(mounts_in(&bundle), 0);
-}
-
-#[test]
-fn a_root_whose_mounts_are_shared_is_entered_too() {
-    if !can_run() {
-        return;
-    }
-    for propagation in ["shared", "rshared", "slave", "private", "unbindable"] {
-        let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
-        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
-        let mounts = bundle.run();
-        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
-        assert_eq!(root.contains(" shared:"), propagation.ends_with("shared"), "{propagation}: {root}");
-    }
-}
-
-/// Every value of `linux.rootfsPropagation`, and none.
-const PROPAGATIONS: [&str; 9] =
-    ["", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
-
-/// What a shell says in mount namespaces of its own whose mounts are all shared, as on a host of systemd. The bundle's root file system is on
-/// one, with another one below; the variable `hull` is the runtime with its first words.
-fn on_shared_mounts(bundle: &Bundle, script: &str) -> String {
-    // The configuration is written.
-    bundle.hull(&["list"]);
-    let root = bundle.inside("");
-    let root = root.to_str().unwrap().trim_end_matches('/');
-    let script = format!(
-        "set -e; hull='{} --root state'; mkdir {root}/deep; cp -a {root} kept; mount -t tmpfs on-host {root}; cp -a kept/. {root}
-        mount -t tmpfs below {root}/deep; mkdir {root}/deep/sub; mount -t tmpfs deeper {root}/deep/sub
-        mkdir other; mount -t tmpfs other other; mkdir other/sub; mount -t tmpfs deeper other/sub; mount --make-rshared /
-        mounts() {{ sort -n /proc/self/mountinfo; }}; {script}",
-        common::binary()
-    );
-    let mut shell = std::process::Command::new("unshare");
-    shell.args(["--mount", "--propagation", "private", "sh", "-c", &script]).current_dir(&bundle.folder);
-    let output = shell.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-#[test]
-fn the_hosts_mounts_are_the_same_after_a_container_whatever_its_propagation() {
-    if !can_run() {
-        return;
-    }
-    // One that runs, one whose program is not there, one with a mount that fails, in the root and in a mount below it; each way to the root.
-    let below = json!({"destination": "/deep/sub/own", "type": "tmpfs", "source": "tmpfs"});
-    let bad = json!({"destination": "/deep/bad", "type": "nosuchtype", "source": "x"});
-    for propagation in PROPAGATIONS {
-        for (program, failing) in [("/probe", false), ("/nothing", false), ("/probe", true)] {
-            let mut bundle = Bundle::new(&["true"]);
-            bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
-            bundle.config["process"]["args"][0] = json!(program);
-            let mounts = bundle.config["mounts"].as_array_mut().unwrap();
-            mounts.push(below.clone());
-            mounts.extend(failing.then(|| bad.clone()));
-            let said = on_shared_mounts(
-                &bundle,
-                &format!(
-                    "mounts > before; for how in '' --no-pivot; do rc=0; $hull run $how {0} 2>/dev/null || rc=$?
-                    $hull delete -f {0}; mounts > after; echo $rc $(diff before after | grep -c '^[<>]' || true); done",
-                    bundle.id
-                ),
-            );
-            let ran = program == "/probe" && !failing;
-            let expected = if ran { "0 0\n" } else { "1 0\n" };
-            assert_eq!(said, expected.repeat(2), "{propagation:?} {program} {failing}");
-        }
-    }
-}
-
-#[test]
-fn what_the_host_mounts_later_is_seen_where_propagation_is_inwards() {
-    if !can_run() {
-        return;
-    }
-    for propagation in PROPAGATIONS {
-        let mut bundle = Bundle::new(&["wait"]);
-        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
-        bundle.config["root"]["readonly"] = json!(false);
-        let said = on_shared_mounts(
-            &bundle,
-            &format!(
-                "$hull run -d {0} >/dev/null 2>&1; mkdir rootfs/later; mount -t tmpfs later rootfs/later
-                $hull exec {0} /probe cat /proc/self/mountinfo; $hull delete -f {0}",
-                bundle.id
-            ),
-        );
-        let line = |place: &str| said.lines().find(|line| line.split(' ').nth(4) == Some(place));
-        let inwards = propagation.is_empty() || propagation.ends_with("slave");
-        assert_eq!(line("/later").is_some(), inwards, "{propagation:?}: {said}");
-        let root = line("/").unwrap();
-        assert_eq!(root.contains(" master:"), inwards, "{propagation:?}: {root}");
-        assert_eq!(root.contains(" shared:"), propagation.ends_with("shared"), "{propagation:?}: {root}");
-        assert_eq!(root.contains(" unbindable"), propagation.ends_with("unbindable"), "{propagation:?}: {root}");
-    }
-}
-
-#[test]
-fn a_file_system_changes_when_it_is_mounted_again() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
-    let again = |place: &str, option: &str| json!({"destination": place, "type": "x", "source": "x", "options": ["remount", "nosuid", option]});
-    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
-    mounts.extend([again("/proc", "hidepid=2"), again("/dev/shm", "size=64k")]);
-    let said = bundle.run();
-    let line = |place: &str| said.lines().find(|line| line.split(' ').nth(4) == Some(place)).unwrap();
-    assert!(line("/proc").contains("hidepid=invisible") && line("/proc").contains("nosuid"), "{said}");
-    assert!(line("/dev/shm").ends_with("size=64k"), "{said}");
-    bundle.config["mounts"].as_array_mut().unwrap().push(again("/dev/shm", "nosuchoption=1"));
-    assert!(bundle.refused().contains("/dev/shm nosuchoption=1"));
-}
-
 #[test]
 fn what_a_later_rule_denies_cannot_be_used() {
     let list = std::path::Path::new("/sys/fs/cgroup/devices");
@@ -584,21 +354,6 @@ fn memory_comes_from_the_nodes_that_are_named() {
     bundle.config["linux"]["memoryPolicy"] =
         json!({"mode": "MPOL_DEFAULT", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
     assert!(bundle.refused().contains("linux.memoryPolicy"));
-}
-
-#[test]
-fn a_hook_in_the_container_has_the_variables_of_its_program() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["cat", "/said"]);
-    bundle.config["root"]["readonly"] = json!(false);
-    bundle.config["process"]["env"].as_array_mut().unwrap().push(json!("ONE=two"));
-    let hook = json!({"path": "/probe", "args": ["probe", "keep", "ONE", "/said"]});
-    bundle.config["hooks"] = json!({"startContainer": [hook]});
-    assert_eq!(bundle.run(), "two");
-    bundle.config["hooks"]["startContainer"][0]["env"] = json!(["OTHER=x"]);
-    assert_eq!(bundle.run(), "");
 }
 
 #[test]
@@ -676,75 +431,6 @@ fn soon(so: impl Fn() -> bool) {
         assert!(start.elapsed() < std::time::Duration::from_secs(10), "it does not come to be");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-}
-
-/// A runtime in the middle of making a container, which takes long enough to be killed.
-fn half_way(bundle: &mut Bundle) -> std::process::Child {
-    let reached = bundle.folder.join("reached");
-    let _ = fs::remove_file(&reached);
-    let script = format!("touch {}; sleep 30", reached.display());
-    bundle.config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
-    let mut command = bundle.command(&["create", &bundle.id]);
-    let runtime = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    bundle.config["hooks"] = json!({});
-    soon(|| reached.exists());
-    runtime
-}
-
-#[test]
-fn what_a_killed_runtime_has_half_made_is_removed_by_force() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["wait"]);
-    let mut runtime = half_way(&mut bundle);
-    runtime.kill().unwrap();
-    runtime.wait().unwrap();
-    assert!(group(&format!("/{}", bundle.id)).exists());
-    assert!(bundle.leave(&["delete", "--force", &bundle.id]));
-    assert!(bundle.leaves_nothing());
-}
-
-#[test]
-fn what_a_killed_runtime_has_half_made_goes_when_nobody_makes_it_any_more() {
-    if !can_run() {
-        return;
-    }
-    for words in ["delete", "create"] {
-        let mut bundle = Bundle::new(&["wait"]);
-        let mut runtime = half_way(&mut bundle);
-        let why = |words: &str| text(&bundle.hull(&[words, &bundle.id]).stderr);
-        assert!(why("delete").contains("is being created") && why("create").contains("already exists"));
-        runtime.kill().unwrap();
-        runtime.wait().unwrap();
-        // Its process ends by itself.
-        soon(|| bundle.leave(&[words, &bundle.id]));
-        match words {
-            "delete" => assert!(bundle.leaves_nothing()),
-            _ => assert_eq!(status(&bundle), "created"),
-        }
-    }
-    // A runtime that ends between the last word of its process and what it would have written is as if it had not heard it.
-    let bundle = Bundle::new(&["wait"]);
-    assert!(bundle.leave(&["create", &bundle.id]));
-    let folder = bundle.folder.join("state").join(&bundle.id);
-    let state: Value = serde_json::from_slice(&bundle.hull(&["state", &bundle.id]).stdout).unwrap();
-    fs::rename(folder.join("state.json"), folder.join("state.json.new")).unwrap();
-    assert!(bundle.leave(&["delete", &bundle.id]) && bundle.leaves_nothing());
-    assert!(!std::path::Path::new(&format!("/proc/{}/root", state["pid"])).exists());
-    // With another process in its group nobody knows what it is.
-    let mut bundle = Bundle::new(&["wait"]);
-    let mut runtime = half_way(&mut bundle);
-    let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    fs::write(group(&format!("/{}/cgroup.procs", bundle.id)), other.id().to_string()).unwrap();
-    runtime.kill().unwrap();
-    runtime.wait().unwrap();
-    let why = |words: &str| text(&bundle.hull(&[words, &bundle.id]).stderr);
-    soon(|| why("delete").contains("delete it with --force"));
-    assert!(why("create").contains("already exists"));
-    other.kill().unwrap();
-    other.wait().unwrap();
-    soon(|| bundle.leave(&["delete", &bundle.id]));
 }
 
 #[test]
