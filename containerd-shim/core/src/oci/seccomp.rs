@@ -88,6 +88,33 @@ pub const OPERATORS: [&str; 7] =
 /// Architectures that get a program of their own.
 pub const ARCHITECTURES: [&str; 3] = ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
 
+/// Every architecture that a profile may name (libseccomp's seccomp.h). Those of other machines say nothing here: no program of theirs runs.
+const KNOWN_ARCHITECTURES: [&str; 23] = [
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+];
+
 /// Flags of seccomp(2) by their names.
 pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
@@ -111,15 +138,29 @@ type Calls = BTreeMap<u32, Call>;
 /// Names the field.
 pub fn compile(profile: &config::Seccomp) -> Result<Filter, Refused> {
     const FIELD: &str = "linux.seccomp";
-    let default = action(&format!("{FIELD}.defaultAction"), &profile.default_action, profile.default_errno_ret)?;
+    let fields = (format!("{FIELD}.defaultAction"), format!("{FIELD}.defaultErrnoRet"));
+    let default = action((&fields.0, &fields.1), &profile.default_action, profile.default_errno_ret)?;
     if default == NOTIFY {
         return Err(value(format!("{FIELD}.defaultAction"), "SCMP_ACT_NOTIFY", "an action that can be a default"));
+    }
+    for (index, name) in profile.architectures.iter().enumerate() {
+        if !KNOWN_ARCHITECTURES.contains(&name.as_str()) {
+            return Err(value(
+                format!("{FIELD}.architectures[{index}]"),
+                name,
+                "an architecture, SCMP_ARCH_X86_64 say",
+            ));
+        }
     }
     let wanted = |name: &str| profile.architectures.iter().any(|own| own == name);
     let (mut native, mut old, mut notifies) = (Calls::new(), Calls::new(), false);
     for (index, rule) in profile.syscalls.iter().enumerate() {
         let field = format!("{FIELD}.syscalls[{index}]");
-        let action = action(&format!("{field}.action"), &rule.action, rule.errno_ret)?;
+        let fields = (format!("{field}.action"), format!("{field}.errnoRet"));
+        let action = action((&fields.0, &fields.1), &rule.action, rule.errno_ret)?;
+        if rule.names.is_empty() {
+            return Err(Refused::Missing { field: format!("{field}.names") });
+        }
         notifies |= action == NOTIFY;
         if action == NOTIFY && rule.names.iter().any(|name| name == "write") {
             return Err(value(
@@ -181,23 +222,28 @@ fn flags(profile: &config::Seccomp) -> Result<u32, Refused> {
     })
 }
 
-fn action(field: &str, name: &str, errno: Option<u32>) -> Result<u32, Refused> {
+/// An action and its data, by the names of their fields. Only an error and a trace have data.
+fn action((field, data_field): (&str, &str), name: &str, errno: Option<u32>) -> Result<u32, Refused> {
     let data = errno.unwrap_or(NOT_PERMITTED);
-    if data > 0xffff {
-        return Err(value(format!("{field} errnoRet"), data.to_string(), "a number below 65536"));
-    }
-    Ok(match name {
-        "SCMP_ACT_ALLOW" => ALLOW,
-        "SCMP_ACT_ERRNO" => ERRNO | data,
-        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => KILL_THREAD,
-        "SCMP_ACT_KILL_PROCESS" => KILL_PROCESS,
-        "SCMP_ACT_TRAP" => TRAP,
-        "SCMP_ACT_TRACE" => TRACE | data,
-        "SCMP_ACT_LOG" => LOG,
-        "SCMP_ACT_NOTIFY" => NOTIFY,
+    let (action, has_data) = match name {
+        "SCMP_ACT_ERRNO" => (ERRNO | data, true),
+        "SCMP_ACT_TRACE" => (TRACE | data, true),
+        "SCMP_ACT_ALLOW" => (ALLOW, false),
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => (KILL_THREAD, false),
+        "SCMP_ACT_KILL_PROCESS" => (KILL_PROCESS, false),
+        "SCMP_ACT_TRAP" => (TRAP, false),
+        "SCMP_ACT_LOG" => (LOG, false),
+        "SCMP_ACT_NOTIFY" => (NOTIFY, false),
         "" => return Err(Refused::Missing { field: field.to_owned() }),
         other => return Err(value(field, other, "an action, SCMP_ACT_ERRNO say")),
-    })
+    };
+    match errno {
+        Some(errno) if !has_data => {
+            Err(value(data_field, errno.to_string(), "given together with SCMP_ACT_ERRNO or SCMP_ACT_TRACE"))
+        }
+        Some(errno) if errno > 0xffff => Err(value(data_field, errno.to_string(), "a number below 65536")),
+        _ => Ok(action),
+    }
 }
 
 /// The conditions of a rule. All must hold; but several on one argument are alternatives, as other runtimes have it.

@@ -14,7 +14,10 @@ fn native(filter: &Filter, name: &str, arguments: [u64; 6]) -> Option<u32> {
 
 #[test]
 fn one_profile_has_every_action() {
-    let rule = |name: &str, action: &str| format!(r#"{{"names":["{name}"],"action":"{action}","errnoRet":7}}"#);
+    let rule = |name: &str, action: &str| {
+        let data = if ["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&action) { r#","errnoRet":7"# } else { "" };
+        format!(r#"{{"names":["{name}"],"action":"{action}"{data}}}"#)
+    };
     let rules = [
         rule("read", "SCMP_ACT_ALLOW"),
         rule("open", "SCMP_ACT_ERRNO"),
@@ -150,4 +153,44 @@ fn what_cannot_be_honoured_is_refused_by_its_field() {
     let argument = r#"{"names":["a"],"action":"SCMP_ACT_KILL","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}"#;
     assert!(refused(&rule(argument)).contains("syscalls[0].args.index"));
     assert!(refused(r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["X"]}"#).contains("linux.seccomp.flags"));
+    for text in [r#"{"action":"SCMP_ACT_KILL"}"#, r#"{"names":[],"action":"SCMP_ACT_KILL"}"#] {
+        assert_eq!(refused(&rule(text)), "linux.seccomp.syscalls[0].names: missing", "{text}");
+    }
+    let architectures = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_NOPE"]}"#;
+    assert!(refused(architectures).starts_with(r#"linux.seccomp.architectures[1]: "SCMP_ARCH_NOPE""#));
+}
+
+#[test]
+fn an_error_is_given_only_to_an_action_that_returns_one() {
+    for action in ACTIONS {
+        let has_one = ["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&action);
+        let default = format!(r#"{{"defaultAction":"{action}","defaultErrnoRet":7}}"#);
+        let rule = format!(
+            r#"{{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l",
+            "syscalls":[{{"names":["read"],"action":"{action}","errnoRet":7}}]}}"#
+        );
+        for (text, field) in
+            [(default, "linux.seccomp.defaultErrnoRet"), (rule, "linux.seccomp.syscalls[0].errnoRet: \"7\"")]
+        {
+            match compile(&read::json(text.as_bytes()).unwrap()) {
+                Ok(_) => assert!(has_one, "{text}"),
+                Err(refused) => assert!(!has_one && refused.to_string().starts_with(field), "{text}: {refused}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_profiles_of_the_great_callers_are_taken() {
+    // What containerd, Docker and Podman send for this machine: an error with and without its number, names of other kernels.
+    for default in ["", r#""defaultErrnoRet":1,"#, r#""defaultErrnoRet":38,"#] {
+        compiled(&format!(
+            r#"{{"defaultAction":"SCMP_ACT_ERRNO",{default}"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"],
+            "syscalls":[{{"names":["read","futex_time64","arm_fadvise64_64"],"action":"SCMP_ACT_ALLOW","args":[]}},
+            {{"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":38}},
+            {{"names":["bdflush"],"action":"SCMP_ACT_ERRNO","errnoRet":1}},
+            {{"names":["socket"],"action":"SCMP_ACT_ERRNO","errnoRet":22,"args":[{{"index":0,"value":16,"op":"SCMP_CMP_EQ"}},
+                {{"index":2,"value":9,"op":"SCMP_CMP_EQ"}}]}}]}}"#
+        ));
+    }
 }
