@@ -18,7 +18,7 @@ pub(crate) fn config(bytes: &[u8]) {
     for hierarchy in
         [Hierarchy::Absent, Hierarchy::V2 { controllers: controllers.clone() }, Hierarchy::V1 { controllers }]
     {
-        let host = Host { last_capability: 40, apparmor: Module::Present, selinux: Module::Absent };
+        let host = Host { last_capability: 40, held: u64::MAX, apparmor: Module::Present, selinux: Module::Absent };
         let facts = Facts { hierarchy, host, owner: Owner::Root, leave: Leave::Pivot };
         if let Ok(plan) = plan(&spec, &facts) {
             let _ = plan.to_string();

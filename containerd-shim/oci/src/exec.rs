@@ -98,9 +98,7 @@ pub(crate) fn exec(global: &Global, parser: &mut Parser) -> Result<u8, Failure> 
     let process = process(&options, &spec)?;
     let facts = facts::facts(&Hierarchies::find(), Leave::Pivot);
     let (identity, program) = plan::joining(&spec, &process, &facts)?;
-    if let Some(warning) = identity.warning() {
-        log::warning(global, &warning);
-    }
+    log::missed(global, &identity.missed);
     let terminal = match process.terminal {
         false => Terminal::None,
         true => Terminal::Wanted(process.console_size.map(|size| (size.height, size.width))),

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
+use hull_oci_core::oci::process::Missed;
 use hull_runtime::clock;
 
 use crate::options::{Flag, Format, Global};
@@ -31,6 +32,11 @@ pub(crate) fn error(global: &Global, text: &str) {
 /// Says what is not as it should be, and goes on.
 pub(crate) fn warning(global: &Global, text: &str) {
     tell(global, "warning", text);
+}
+
+/// Says which capabilities are not given.
+pub(crate) fn missed(global: &Global, missed: &[Missed]) {
+    missed.iter().for_each(|missed| warning(global, &missed.to_string()));
 }
 
 /// Says what is done, where that is asked for.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::config::Spec;
 use hull_oci_core::oci::plan::{self, Leave, Plan, Terminal};
-use hull_oci_core::oci::process::Identity;
 use hull_oci_core::oci::read;
 use hull_runtime::Failure;
 use hull_runtime::cgroup::{Groups, Hierarchies};
@@ -128,7 +127,7 @@ struct Bundle {
 }
 
 /// The configuration's path is from the bundle, unless it is absolute.
-fn read_bundle(options: &Options, notified: Option<&Folder>) -> Result<Bundle, Failure> {
+fn read_bundle(global: &Global, options: &Options, notified: Option<&Folder>) -> Result<Bundle, Failure> {
     let path = &options.bundle;
     let folder = fs::canonicalize(path).map_err(|error| Failure(format!("bundle {}: {error}", path.display())))?;
     let file = folder.join(&options.config);
@@ -140,16 +139,17 @@ fn read_bundle(options: &Options, notified: Option<&Folder>) -> Result<Bundle, F
     }
     let hierarchies = Hierarchies::find();
     let plan = plan::plan(&spec, &facts::facts(&hierarchies, options.leave))?;
+    log::missed(global, plan.identity.as_ref().map_or(&[], |identity| &identity.missed));
     Ok(Bundle { folder, bytes, spec, plan, hierarchies })
 }
 
 /// Prints the plan of a bundle.
-pub(crate) fn plan(_: &Global, parser: &mut Parser) -> Result<(), Failure> {
+pub(crate) fn plan(global: &Global, parser: &mut Parser) -> Result<(), Failure> {
     let mut options = options(parser)?;
     if let Some(bundle) = options.id.take() {
         options.bundle = PathBuf::from(bundle);
     }
-    crate::log::say_as_is!("{}", read_bundle(&options, None)?.plan);
+    crate::log::say_as_is!("{}", read_bundle(global, &options, None)?.plan);
     Ok(())
 }
 
@@ -159,9 +159,9 @@ pub(crate) fn create(global: &Global, parser: &mut Parser) -> Result<(), Failure
     let options = options(parser)?;
     let folder = folder(global, options.id.clone())?;
     let address = notify::address();
-    let bundle = read_bundle(&options, address.as_ref().map(|_| &folder))?;
+    let bundle = read_bundle(global, &options, address.as_ref().map(|_| &folder))?;
     let console = console(&bundle.plan, &options, After::Detached)?;
-    warn(global, &bundle);
+    warn_of_company(global, &bundle);
     let prepare = || address.as_ref().map_or(Ok(()), |_| notify::make(&folder));
     let (child, _) = create::create(request(&folder, &bundle, &options, Start::Waits, console, &prepare))?;
     match write_pid(options.pid_file.as_deref(), child.pid.as_raw_nonzero().get()) {
@@ -179,11 +179,11 @@ pub(crate) fn run(global: &Global, parser: &mut Parser) -> Result<u8, Failure> {
     let options = options(parser)?;
     let folder = folder(global, options.id.clone())?;
     let address = notify::address();
-    let bundle = read_bundle(&options, address.as_ref().map(|_| &folder))?;
+    let bundle = read_bundle(global, &options, address.as_ref().map(|_| &folder))?;
     if bundle.spec.process.is_none() {
         return Err(Failure("config.json: process: missing".to_owned()));
     }
-    warn(global, &bundle);
+    warn_of_company(global, &bundle);
     let signals = match options.after {
         // Before the container exists, so that no signal is lost.
         After::Foreground => Some(signals::all().map_err(|error| Failure(format!("block signals: {error}")))?),
@@ -245,11 +245,8 @@ fn tell_when_ready(
     Ok(())
 }
 
-/// Says which capabilities cannot be had, and that a control group has processes already: limits and `kill --all` are theirs too.
-fn warn(global: &Global, bundle: &Bundle) {
-    if let Some(warning) = bundle.plan.identity.as_ref().and_then(Identity::warning) {
-        log::warning(global, &warning);
-    }
+/// Says that a control group has processes already: limits and `kill --all` are theirs too.
+fn warn_of_company(global: &Global, bundle: &Bundle) {
     let Some(group) = &bundle.plan.group else { return };
     let others = Groups::at(&bundle.hierarchies, group).processes().len();
     if others > 0 {

@@ -19,6 +19,7 @@ pub fn facts(hierarchies: &Hierarchies, leave: Leave) -> Facts {
         hierarchy: hierarchies.facts(),
         host: Host {
             last_capability,
+            held: rustix::thread::capabilities(None).map_or(u64::MAX, |sets| sets.permitted.bits()),
             apparmor: module("/sys/module/apparmor"),
             selinux: module("/sys/fs/selinux/enforce"),
         },

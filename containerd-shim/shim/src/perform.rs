@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use hull_oci_core::oci::config::Process;
 use hull_oci_core::oci::namespaces::{self, Kind};
 use hull_oci_core::oci::plan::{self, Leave, Terminal};
-use hull_oci_core::oci::process::Identity;
+use hull_oci_core::oci::process::Missed;
 use hull_oci_core::oci::read;
 use hull_runtime::cgroup::{Freezing, Hierarchies};
 use hull_runtime::create::{self, Keyring, Life, Request, Start};
@@ -164,8 +164,13 @@ fn make(work: &Create<'_>, console: Option<OwnedFd>) -> Result<Report, Refusal> 
     let own =
         spec.linux.as_ref().map_or(Ok(namespaces::Namespaces::default()), |linux| namespaces::read(&linux.namespaces));
     let leads = own.is_ok_and(|own| own.is_new(Kind::Pid));
-    let warnings = plan.identity.iter().filter_map(Identity::warning).collect();
+    let warnings = plan.identity.iter().flat_map(|identity| warnings(&identity.missed)).collect();
     Ok(Report { pid: pid as u32, group: record.cgroup, outlive: !leads, warnings, ..Report::default() })
+}
+
+/// Which capabilities are not given.
+fn warnings(missed: &[Missed]) -> Vec<String> {
+    missed.iter().map(Missed::to_string).collect()
 }
 
 /// The runtime gives them to the container's user, too; this is for who is asked for by options.
@@ -204,8 +209,8 @@ fn enter(folder: &Folder, process: &[u8], terminal: Tty, console: Option<OwnedFd
         processors: join::processors(&process)?,
     })
     .map_err(|failure| Failure(format!("exec failed: {failure}")))?;
-    let warnings = identity.warning().into_iter().collect();
-    Ok(Report { pid: child.pid.as_raw_nonzero().get() as u32, warnings, ..Report::default() })
+    let pid = child.pid.as_raw_nonzero().get() as u32;
+    Ok(Report { pid, warnings: warnings(&identity.missed), ..Report::default() })
 }
 
 /// Removes a container and unmounts its root. One that is not there, or half, is removed as far as it is.

@@ -45,7 +45,8 @@ pub const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// The bits of a set of names, with or without `CAP_`, in any case. Names that nobody knows are passed over: the container has less.
+/// The bits of a set of names, with or without `CAP_`, in any case. Names that nobody knows are passed over: the
+/// container has less, and [`missed`](super::process::Identity::missed) says so.
 pub fn bits(names: &[String]) -> u64 {
     names.iter().filter_map(|name| number(name)).fold(0, |bits, number| bits | 1 << number)
 }

@@ -8,7 +8,7 @@ pub(crate) fn facts() -> Facts {
     let controllers = ["cpu", "memory", "pids", "devices"].map(str::to_owned).to_vec();
     Facts {
         hierarchy: Hierarchy::V2 { controllers },
-        host: Host { last_capability: 40, apparmor: Module::Absent, selinux: Module::Absent },
+        host: Host { last_capability: 40, held: u64::MAX, apparmor: Module::Absent, selinux: Module::Absent },
         owner: Owner::Root,
         leave: Leave::Pivot,
     }

@@ -1,6 +1,7 @@
 //! What a process is: the steps from a process of the runtime to the program, the same for a container's first and for one that joins.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::config::{self, Personality, Scheduler};
 use super::memory_policy::{self, MemoryPolicy};
@@ -45,6 +46,40 @@ pub struct Held {
     pub inheritable: u64,
     /// Stay over exec of any program.
     pub ambient: u64,
+}
+
+/// A capability that is asked for and cannot be given. The container goes without, and its caller is warned (config.md, Linux Process).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// As in the specification.
+    pub name: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a capability is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// This kernel has none of that name.
+    Unknown,
+    /// The runtime does not have it.
+    NotHeld,
+    /// It is to be effective and is not permitted.
+    NotPermitted,
+    /// It is to be ambient and is not both permitted and inheritable (capabilities(7)).
+    NotInheritable,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (field, why) = match self.why {
+            Why::Unknown => ("", "this kernel does not know it"),
+            Why::NotHeld => ("", "the runtime does not have it"),
+            Why::NotPermitted => (".effective", "it is not among the permitted ones"),
+            Why::NotInheritable => (".ambient", "it is not among the permitted and the inheritable ones"),
+        };
+        write!(f, "process.capabilities{field}: {} is left out: {why}", self.name)
+    }
 }
 
 /// A resource limit by the kernel's number (setrlimit(2)).
@@ -120,21 +155,12 @@ pub struct Identity {
     pub user: User,
     /// What it may do.
     pub held: Held,
+    /// What it was to be allowed and is not: each a warning.
+    pub missed: Vec<Missed>,
     /// Whether exec gives no privileges.
     pub privileges: Privileges,
     /// Which calls it may make.
     pub filter: Option<seccomp::Filter>,
-    /// Capabilities that are asked for and that this kernel does not have: what there is to warn of.
-    pub unknown: Vec<String>,
-}
-
-impl Identity {
-    /// What the specification has warned of: a capability that cannot be had is passed over.
-    pub fn warning(&self) -> Option<String> {
-        let names = self.unknown.join(" ");
-        (!names.is_empty())
-            .then(|| format!("process.capabilities: ignoring unknown or unavailable capabilities: [{names}]"))
-    }
 }
 
 /// What exec of a privileged program does.
@@ -151,6 +177,8 @@ pub enum Privileges {
 pub struct Host {
     /// Highest capability that the kernel knows.
     pub last_capability: u8,
+    /// Capabilities that the runtime has, and so can give, bits by number.
+    pub held: u64,
     /// Whether AppArmor is there.
     pub apparmor: Module,
     /// Whether SELinux is there.
@@ -210,9 +238,9 @@ pub fn identity(
         labels: labels(process, host)?,
         user: User { uid: process.user.uid, gid: process.user.gid, groups, umask: process.user.umask },
         held: held(process, host),
+        missed: missed(process, linux, host),
         privileges: if process.no_new_privileges { Privileges::NoNew } else { Privileges::New },
         filter: linux.seccomp.as_ref().map(seccomp::compile).transpose()?,
-        unknown: unknown(process, host),
     })
 }
 
@@ -267,14 +295,35 @@ fn held(process: &config::Process, host: Host) -> Held {
     })
 }
 
-/// Names of capabilities that this kernel does not have, each once.
-fn unknown(process: &config::Process, host: Host) -> Vec<String> {
-    let sets = process.capabilities.iter();
-    let names =
-        sets.flat_map(|sets| [&sets.bounding, &sets.effective, &sets.permitted, &sets.inheritable, &sets.ambient]);
-    let known = |name: &str| capability::number(name).is_some_and(|number| number <= usize::from(host.last_capability));
-    let names: std::collections::BTreeSet<&String> = names.flatten().filter(|name| !known(name)).collect();
-    names.into_iter().cloned().collect()
+/// What of the five sets is not given. In a user namespace of its own a process has every capability that the kernel knows.
+fn missed(process: &config::Process, linux: &config::Linux, host: Host) -> Vec<Missed> {
+    let Some(sets) = &process.capabilities else { return Vec::new() };
+    let held = if linux.namespaces.iter().any(|namespace| namespace.kind == "user") { u64::MAX } else { host.held };
+    let (permitted, inheritable) = (capability::bits(&sets.permitted), capability::bits(&sets.inheritable));
+    let lists = [
+        (&sets.bounding, u64::MAX, Why::NotHeld),
+        (&sets.permitted, u64::MAX, Why::NotHeld),
+        (&sets.inheritable, u64::MAX, Why::NotHeld),
+        (&sets.effective, permitted, Why::NotPermitted),
+        (&sets.ambient, permitted & inheritable, Why::NotInheritable),
+    ];
+    let mut missed: Vec<Missed> = Vec::new();
+    for (name, within, otherwise) in
+        lists.iter().flat_map(|(list, within, why)| list.iter().map(|n| (n, *within, *why)))
+    {
+        let has = |bits: u64, number: usize| bits >> number & 1 == 1;
+        let why = match capability::number(name).filter(|number| *number <= usize::from(host.last_capability)) {
+            None => Why::Unknown,
+            Some(number) if !has(held, number) => Why::NotHeld,
+            Some(number) if !has(within, number) => otherwise,
+            Some(_) => continue,
+        };
+        let one = Missed { name: name.clone(), why };
+        if !missed.contains(&one) {
+            missed.push(one);
+        }
+    }
+    missed
 }
 
 /// Limits by their numbers (asm-generic/resource.h).
@@ -401,7 +450,7 @@ mod tests {
     use super::super::read::json;
     use super::*;
 
-    const HOST: Host = Host { last_capability: 40, apparmor: Module::Absent, selinux: Module::Absent };
+    const HOST: Host = Host { last_capability: 40, held: u64::MAX, apparmor: Module::Absent, selinux: Module::Absent };
 
     fn of(text: &str) -> Result<Identity, String> {
         let process = json(text.as_bytes()).unwrap();
@@ -430,6 +479,31 @@ mod tests {
         for bad in ["", "a", "3-1", "0-99999", "1,"] {
             assert!(processors(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_capability_that_is_not_given_is_a_warning() {
+        let process = json(
+            br#"{"capabilities":{"bounding":["CAP_NEW_THING","CAP_KILL","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE"],
+            "permitted":["CAP_NEW_THING","CAP_KILL","CAP_CHOWN"],"effective":["CAP_KILL","CAP_FOWNER"],"inheritable":["CAP_KILL"],
+            "ambient":["CAP_KILL","CAP_CHOWN"]}}"#,
+        )
+        .unwrap();
+        let said = |linux: &str| {
+            let host = Host { last_capability: 39, held: !(1 << 21), ..HOST };
+            let identity = identity(&process, &json(linux.as_bytes()).unwrap(), &BTreeMap::new(), host).unwrap();
+            identity.missed.iter().map(Missed::to_string).collect::<Vec<_>>()
+        };
+        let everywhere = [
+            "process.capabilities: CAP_NEW_THING is left out: this kernel does not know it",
+            "process.capabilities: CAP_SYS_ADMIN is left out: the runtime does not have it",
+            "process.capabilities: CAP_CHECKPOINT_RESTORE is left out: this kernel does not know it",
+            "process.capabilities.effective: CAP_FOWNER is left out: it is not among the permitted ones",
+            "process.capabilities.ambient: CAP_CHOWN is left out: it is not among the permitted and the inheritable ones",
+        ];
+        assert_eq!(said("{}"), everywhere);
+        let own_users = said(r#"{"namespaces":[{"type":"user"}]}"#);
+        assert!(own_users.len() == 4 && !own_users.iter().any(|line| line.contains("SYS_ADMIN")), "{own_users:?}");
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn a_declared_container_is_planned_in_a_safe_order() {
     map_ids(&mut spec, 131_072);
     let facts = Facts {
         hierarchy: Hierarchy::V2 { controllers: ["cpu", "memory", "pids"].map(str::to_owned).to_vec() },
-        host: Host { last_capability: 40, apparmor: Module::Absent, selinux: Module::Absent },
+        host: Host { last_capability: 40, held: u64::MAX, apparmor: Module::Absent, selinux: Module::Absent },
         owner: Owner::Root,
         leave: Leave::Pivot,
     };

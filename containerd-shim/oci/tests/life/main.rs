@@ -136,25 +136,6 @@ fn who_enters_gains_no_privileges_either_unless_that_is_asked_for() {
 }
 
 #[test]
-fn capabilities_that_nobody_knows_are_warned_of() {
-    if !can_run() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["wait"]);
-    let sets =
-        json!({"bounding": ["CAP_KILL", "CAP_TOMORROW"], "effective": ["CAP_KILL", "CAP_TOMORROW", "CAP_NEVER"]});
-    bundle.config["process"]["capabilities"] = sets.clone();
-    let expected = "ignoring unknown or unavailable capabilities: [CAP_NEVER CAP_TOMORROW]";
-    let log = bundle.folder.join("log");
-    assert!(bundle.leave(&["--log", "log", "run", "-d", &bundle.id]));
-    assert_eq!(fs::read_to_string(&log).unwrap().matches(expected).count(), 1);
-    let process = json!({"args": ["/probe", "true"], "cwd": "/", "capabilities": sets});
-    fs::write(bundle.folder.join("process.json"), process.to_string()).unwrap();
-    let entered = bundle.hull(&["exec", "--process", "process.json", &bundle.id]);
-    assert!(entered.status.success() && text(&entered.stderr).contains(expected), "{}", text(&entered.stderr));
-}
-
-#[test]
 fn what_is_paused_takes_nobody_in_until_it_goes_on() {
     if !can_run() {
         return;
