@@ -2,6 +2,7 @@
 //!
 //! The types are ours and not those of a crate: names that a kernel may or may not know (capabilities, limits, options) stay text until
 //! the plan looks at them, so that a new name is passed over or refused by its field, and does not make the whole file unreadable.
+//! A number without which its object says nothing has no default: the reader names the one that is missing.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +100,7 @@ pub struct Process {
     pub exec_cpu_affinity: Option<ExecCpuAffinity>,
 }
 
-/// Size of a terminal in characters.
+/// Size of a terminal in characters. Nothing in it is missing where there is no terminal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ConsoleSize {
@@ -151,7 +152,6 @@ pub struct Capabilities {
 
 /// A resource limit (setrlimit(2)).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
 pub struct Rlimit {
     /// `RLIMIT_NOFILE`
     #[serde(rename = "type")]
@@ -184,7 +184,6 @@ pub struct Scheduler {
 
 /// I/O priority (ioprio_set(2)).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_BE`
     pub class: String,

@@ -107,10 +107,12 @@ pub struct Device {
     /// `c`, `b`, `u` or `p`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Major number.
-    pub major: i64,
+    /// Major number: of every kind but a pipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub major: Option<i64>,
     /// Minor number.
-    pub minor: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minor: Option<i64>,
     /// Permissions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_mode: Option<u32>,
@@ -157,7 +159,6 @@ pub struct Resources {
 
 /// A rule about devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
 pub struct DeviceRule {
     /// Allowed or denied.
     #[serde(deserialize_with = "or_empty")]
@@ -280,7 +281,7 @@ pub struct BlockIo {
 
 /// Share of one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct WeightDevice {
     /// Major number.
     pub major: i64,
@@ -296,7 +297,6 @@ pub struct WeightDevice {
 
 /// Limit of one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
 pub struct ThrottleDevice {
     /// Major number.
     pub major: i64,
@@ -308,7 +308,7 @@ pub struct ThrottleDevice {
 
 /// Huge pages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct HugepageLimit {
     /// `2MB`
     pub page_size: String,
@@ -330,7 +330,6 @@ pub struct Network {
 
 /// Priority on one interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
 pub struct InterfacePriority {
     /// Interface.
     pub name: String,
@@ -394,7 +393,7 @@ pub struct SeccompRule {
 
 /// What an argument must be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct SeccompArg {
     /// Which, from 0.
     pub index: u32,

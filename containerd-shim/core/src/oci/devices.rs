@@ -103,9 +103,11 @@ fn node(index: usize, device: &config::Device) -> Result<Node, Refused> {
         "p" => Kind::Pipe,
         other => return Err(value(field("type"), other, "one of c, u, b and p")),
     };
-    let number = |name: &str, number: i64, last: u32, expected| match u32::try_from(number) {
-        Ok(number) if number <= last || kind == Kind::Pipe => Ok(number),
-        _ => Err(value(field(name), number.to_string(), expected)),
+    let number = |name: &str, number: Option<i64>, last: u32, expected| match number.map(u32::try_from) {
+        Some(Ok(number)) if number <= last || kind == Kind::Pipe => Ok(number),
+        None if kind == Kind::Pipe => Ok(0),
+        None => Err(Refused::Missing { field: field(name) }),
+        Some(_) => Err(value(field(name), number.unwrap_or_default().to_string(), expected)),
     };
     Ok(Node {
         path: super::mounts::clean(&device.path),
@@ -365,8 +367,8 @@ mod tests {
         let own = config::Device {
             path: "/dev/../dev/null".into(),
             kind: "c".into(),
-            major: 1,
-            minor: 3,
+            major: Some(1),
+            minor: Some(3),
             ..Default::default()
         };
         let nodes = nodes(&[own]).unwrap();
@@ -379,12 +381,37 @@ mod tests {
     fn a_number_that_the_kernel_would_cut_is_none() {
         let device = |kind: &str, major, minor| {
             let path = "/dev/x".into();
-            nodes(&[config::Device { path, kind: kind.into(), major, minor, ..Default::default() }])
+            nodes(&[config::Device {
+                path,
+                kind: kind.into(),
+                major: Some(major),
+                minor: Some(minor),
+                ..Default::default()
+            }])
         };
         assert!(device("c", 4095, 1_048_575).is_ok() && device("p", 5000, 0).is_ok());
         for (major, minor, field) in [(5000, 3, "major"), (-1, 3, "major"), (1, 1_048_576, "minor"), (1, -1, "minor")] {
             let refused = device("b", major, minor).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("linux.devices[0].{field}: ")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_device_has_its_numbers_unless_it_is_a_pipe() {
+        for kind in ["c", "b", "u", "p"] {
+            let device = |numbers: (Option<i64>, Option<i64>)| config::Device {
+                path: "/dev/x".into(),
+                kind: kind.into(),
+                major: numbers.0,
+                minor: numbers.1,
+                ..Default::default()
+            };
+            for (numbers, field) in [((None, Some(1)), "major"), ((Some(1), None), "minor")] {
+                match nodes(&[device(numbers)]) {
+                    Ok(_) => assert_eq!(kind, "p"),
+                    Err(refused) => assert_eq!(refused.to_string(), format!("linux.devices[0].{field}: missing")),
+                }
+            }
         }
     }
 }

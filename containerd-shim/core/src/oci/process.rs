@@ -509,9 +509,12 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         for (text, field) in [
-            (r#"{"rlimits":[{"type":"RLIMIT_FUN"}]}"#, "process.rlimits[0].type"),
+            (r#"{"rlimits":[{"type":"RLIMIT_FUN","soft":1,"hard":1}]}"#, "process.rlimits[0].type"),
             (r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":2,"hard":1}]}"#, "process.rlimits[0].soft"),
-            (r#"{"rlimits":[{"type":"RLIMIT_CPU"},{"type":"RLIMIT_CPU"}]}"#, "process.rlimits[1].type"),
+            (
+                r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]}"#,
+                "process.rlimits[1].type",
+            ),
             (r#"{"oomScoreAdj":2000}"#, "process.oomScoreAdj"),
             (r#"{"user":{"uid":4294967295}}"#, "process.user.uid"),
             (r#"{"user":{"gid":4294967295}}"#, "process.user.gid"),

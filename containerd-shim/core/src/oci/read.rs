@@ -18,10 +18,19 @@ pub fn spec(bytes: &[u8]) -> Result<Spec, Refused> {
 /// # Errors
 /// Names the field whose type is wrong.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(bytes).map_err(|error| Refused::Unreadable {
-        field: field(bytes, error.line(), error.column()),
-        cause: error.to_string(),
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (field, cause) = (field(bytes, error.line(), error.column()), error.to_string());
+        match missing(&cause) {
+            Some(name) if field.is_empty() => Refused::Missing { field: name.to_owned() },
+            Some(name) => Refused::Missing { field: format!("{field}.{name}") },
+            None => Refused::Unreadable { field, cause },
+        }
     })
+}
+
+/// The field that an object lacks, by what the reader says of it.
+fn missing(cause: &str) -> Option<&str> {
+    cause.strip_prefix("missing field `")?.split('`').next()
 }
 
 /// What the reader is in the middle of.
@@ -120,6 +129,40 @@ mod tests {
         ] {
             let refused = spec(text.as_bytes()).unwrap_err().to_string();
             assert!(refused.starts_with(field), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_required_is_never_taken_for_0() {
+        for (text, field) in [
+            (r#"{"process":{"rlimits":[{"type":"RLIMIT_CORE","soft":1}]}}"#, "process.rlimits[0].hard"),
+            (r#"{"process":{"rlimits":[{"type":"RLIMIT_CORE","hard":1}]}}"#, "process.rlimits[0].soft"),
+            (r#"{"process":{"rlimits":[{"soft":1,"hard":1}]}}"#, "process.rlimits[0].type"),
+            (r#"{"process":{"ioPriority":{"class":"IOPRIO_CLASS_BE"}}}"#, "process.ioPriority.priority"),
+            (r#"{"linux":{"uidMappings":[{"containerID":1,"size":1}]}}"#, "linux.uidMappings[0].hostID"),
+            (r#"{"linux":{"resources":{"devices":[{},{"type":"c"}]}}}"#, "linux.resources.devices[0].allow"),
+            (
+                r#"{"linux":{"resources":{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0}]}}}}"#,
+                "linux.resources.blockIO.throttleReadBpsDevice[0].rate",
+            ),
+            (
+                r#"{"linux":{"resources":{"blockIO":{"weightDevice":[{"major":8,"weight":10}]}}}}"#,
+                "linux.resources.blockIO.weightDevice[0].minor",
+            ),
+            (
+                r#"{"linux":{"resources":{"hugepageLimits":[{"pageSize":"2MB"}]}}}"#,
+                "linux.resources.hugepageLimits[0].limit",
+            ),
+            (
+                r#"{"linux":{"resources":{"network":{"priorities":[{"name":"lo"}]}}}}"#,
+                "linux.resources.network.priorities[0].priority",
+            ),
+            (
+                r#"{"linux":{"seccomp":{"syscalls":[{"names":["a"],"args":[{"index":0,"op":"SCMP_CMP_EQ"}]}]}}}"#,
+                "linux.seccomp.syscalls[0].args[0].value",
+            ),
+        ] {
+            assert_eq!(spec(text.as_bytes()).unwrap_err().to_string(), format!("{field}: missing"), "{text}");
         }
     }
 

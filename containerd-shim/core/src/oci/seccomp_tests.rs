@@ -150,7 +150,7 @@ fn what_cannot_be_honoured_is_refused_by_its_field() {
     let rule = |rule: &str| format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#);
     assert!(refused(&rule(r#"{"names":["read"],"action":"SCMP_ACT_NOTIFY"}"#)).contains("listenerPath"));
     assert!(refused(&rule(r#"{"names":["a"],"action":"SCMP_ACT_SLEEP"}"#)).contains("syscalls[0].action"));
-    let argument = r#"{"names":["a"],"action":"SCMP_ACT_KILL","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}"#;
+    let argument = r#"{"names":["a"],"action":"SCMP_ACT_KILL","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}"#;
     assert!(refused(&rule(argument)).contains("syscalls[0].args.index"));
     assert!(refused(r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["X"]}"#).contains("linux.seccomp.flags"));
     for text in [r#"{"action":"SCMP_ACT_KILL"}"#, r#"{"names":[],"action":"SCMP_ACT_KILL"}"#] {
