@@ -1,6 +1,6 @@
 //! Limits as files of a control group: which version the host has decides which files (cgroup-v1/, cgroup-v2.rst).
 
-use super::config::Resources;
+use super::config::{Rdma, Resources, WeightDevice};
 use super::refused::value;
 use super::{Refused, cgroup_v1, cgroup_v2};
 
@@ -33,7 +33,7 @@ pub struct Setting {
     /// Whether the container may start without it.
     pub need: Need,
     /// Field that asks for it.
-    pub field: &'static str,
+    pub field: String,
 }
 
 /// Whether a setting must succeed.
@@ -41,6 +41,8 @@ pub struct Setting {
 pub enum Need {
     /// Without it there is no container.
     Must,
+    /// Of all settings of its field one must be taken: the kernel has one file or another for it.
+    OneOfItsField,
     /// A kernel without the file has nothing to limit: no swap, say.
     WhereKnown,
 }
@@ -73,9 +75,9 @@ pub fn settings(resources: &Resources, hierarchy: &Hierarchy) -> Result<Vec<Sett
     };
     let known =
         |setting: &Setting| setting.controller.is_empty() || controllers.iter().any(|c| c == setting.controller);
-    match settings.iter().find(|setting| setting.need == Need::Must && !known(setting)) {
+    match settings.iter().find(|setting| setting.need != Need::WhereKnown && !known(setting)) {
         Some(setting) => Err(Refused::Host {
-            field: setting.field.to_owned(),
+            field: setting.field.clone(),
             lacks: format!("control group controller {:?}", setting.controller),
         }),
         None => Ok(settings.into_iter().filter(known).collect()),
@@ -90,33 +92,68 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn must(
         &mut self,
-        field: &'static str,
+        field: impl Into<String>,
         controller: &'static str,
         file: impl Into<String>,
         value: impl ToString,
     ) {
-        let need = Need::Must;
-        self.list.push(Setting { controller, file: file.into(), value: value.to_string(), need, field });
+        self.add(Need::Must, field.into(), controller, file.into(), value.to_string());
     }
 
     pub(super) fn where_known(
         &mut self,
-        field: &'static str,
+        field: impl Into<String>,
         controller: &'static str,
         file: impl Into<String>,
         value: impl ToString,
     ) {
-        let need = Need::WhereKnown;
-        self.list.push(Setting { controller, file: file.into(), value: value.to_string(), need, field });
+        self.add(Need::WhereKnown, field.into(), controller, file.into(), value.to_string());
+    }
+
+    /// Files of which the kernel has one, each with its value.
+    pub(super) fn one_of(&mut self, field: &str, controller: &'static str, files: [(&str, String); 2]) {
+        for (file, value) in files {
+            self.add(Need::OneOfItsField, field.to_owned(), controller, file.to_owned(), value);
+        }
+    }
+
+    fn add(&mut self, need: Need, field: String, controller: &'static str, file: String, value: String) {
+        self.list.push(Setting { controller, file, value, need, field });
     }
 }
 
 /// A page size such as `2MB`, as file names have it.
-pub(super) fn page_size(text: &str) -> Result<&str, Refused> {
+pub(super) fn page_size<'a>(field: &str, text: &'a str) -> Result<&'a str, Refused> {
     let digits = text.trim_end_matches("KB").trim_end_matches("MB").trim_end_matches("GB");
     match !digits.is_empty() && digits.len() + 2 == text.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => Ok(text),
-        false => Err(value("linux.resources.hugepageLimits.pageSize", text, "a size such as 2MB")),
+        false => Err(value(format!("{field}.pageSize"), text, "a size such as 2MB")),
+    }
+}
+
+/// The line of a device for `rdma.max`, the same in both versions.
+pub(super) fn rdma_line(device: &str, limit: &Rdma) -> Result<String, Refused> {
+    let device = name("linux.resources.rdma", device)?;
+    if (limit.hca_handles, limit.hca_objects) == (None, None) {
+        return Err(Refused::Missing { field: format!("linux.resources.rdma.{device}.hcaHandles or hcaObjects") });
+    }
+    let part = |limit: Option<u32>| limit.map_or("max".to_owned(), |limit| limit.to_string());
+    Ok(format!("{device} hca_handle={} hca_object={}", part(limit.hca_handles), part(limit.hca_objects)))
+}
+
+/// A weight of disks. 0 is none, as callers write it who have no wish.
+pub(super) fn disk_weight(field: &str, weight: Option<u16>) -> Result<Option<u16>, Refused> {
+    match weight.filter(|weight| *weight != 0) {
+        Some(weight) if !(10..=1000).contains(&weight) => Err(value(field, weight.to_string(), "10 to 1000")),
+        weight => Ok(weight),
+    }
+}
+
+/// An entry for one disk says something about it.
+pub(super) fn weighs(field: &str, device: &WeightDevice) -> Result<(), Refused> {
+    match (device.weight, device.leaf_weight) {
+        (None, None) => Err(Refused::Missing { field: format!("{field}.weight or leafWeight") }),
+        _ => Ok(()),
     }
 }
 

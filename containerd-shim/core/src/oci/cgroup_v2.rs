@@ -1,7 +1,7 @@
 //! Limits as files of a version 2 group.
 
 use super::Refused;
-use super::cgroup::{Settings, name, page_size};
+use super::cgroup::{Settings, disk_weight, name, page_size, rdma_line, weighs};
 use super::config::{BlockIo, Cpu, Memory, Resources};
 use super::refused::{absent, value};
 
@@ -14,15 +14,16 @@ pub(super) fn settings(resources: &Resources) -> Result<Vec<super::cgroup::Setti
         cpu_settings(cpu, &mut settings)?;
     }
     if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        settings.must("linux.resources.pids", "pids", "pids.max", limit_or_max(limit));
+        settings.must("linux.resources.pids.limit", "pids", "pids.max", limit_or_max(limit));
     }
     if let Some(io) = &resources.block_io {
         io_settings(io, &mut settings)?;
     }
-    for limit in &resources.hugepage_limits {
-        let (field, size) = ("linux.resources.hugepageLimits", page_size(&limit.page_size)?);
-        settings.must(field, "hugetlb", format!("hugetlb.{size}.max"), limit.limit);
-        // A program that reserves more is told so, and not killed when it comes to use it.
+    for (index, limit) in resources.hugepage_limits.iter().enumerate() {
+        let field = format!("linux.resources.hugepageLimits[{index}]");
+        let size = page_size(&field, &limit.page_size)?;
+        // What is reserved counts where the kernel counts it, and what is used everywhere (config-linux.md, Huge page limits).
+        settings.must(&field, "hugetlb", format!("hugetlb.{size}.max"), limit.limit);
         settings.where_known(field, "hugetlb", format!("hugetlb.{size}.rsvd.max"), limit.limit);
     }
     if let Some(network) = &resources.network {
@@ -30,14 +31,7 @@ pub(super) fn settings(resources: &Resources) -> Result<Vec<super::cgroup::Setti
         absent(network.priorities.first(), "linux.resources.network.priorities on control groups of version 2")?;
     }
     for (device, limit) in &resources.rdma {
-        let part = |key: &str, value: Option<u32>| value.map_or(format!("{key}=max"), |value| format!("{key}={value}"));
-        let value = format!(
-            "{} {} {}",
-            name("linux.resources.rdma", device)?,
-            part("hca_handle", limit.hca_handles),
-            part("hca_object", limit.hca_objects)
-        );
-        settings.must("linux.resources.rdma", "rdma", "rdma.max", value);
+        settings.must(format!("linux.resources.rdma.{device}"), "rdma", "rdma.max", rdma_line(device, limit)?);
     }
     for (file, text) in &resources.unified {
         let file = name("linux.resources.unified", file)?;
@@ -54,60 +48,76 @@ pub(super) fn settings(resources: &Resources) -> Result<Vec<super::cgroup::Setti
 
 fn memory_settings(memory: &Memory, settings: &mut Settings) -> Result<(), Refused> {
     const FIELD: &str = "linux.resources.memory";
+    const SWAP: (&str, &str) = ("linux.resources.memory.swap", "memory.swap.max");
     absent(memory.swappiness.as_ref(), "linux.resources.memory.swappiness on control groups of version 2")?;
     absent(
         memory.disable_oom_killer.as_ref().filter(|disable| **disable),
         "linux.resources.memory.disableOOMKiller on control groups of version 2",
     )?;
+    absent(
+        memory.use_hierarchy.as_ref().filter(|hierarchy| !**hierarchy),
+        "linux.resources.memory.useHierarchy: false on control groups of version 2",
+    )?;
+    absent(memory.kernel.as_ref().filter(|limit| **limit > 0), "linux.resources.memory.kernel")?;
+    absent(
+        memory.kernel_tcp.as_ref().filter(|limit| **limit > 0),
+        "linux.resources.memory.kernelTCP on control groups of version 2",
+    )?;
     let limit = memory.limit.filter(|limit| *limit != 0);
     if let Some(limit) = limit {
-        settings.must(FIELD, "memory", "memory.max", limit_or_max(limit));
+        settings.must(format!("{FIELD}.limit"), "memory", "memory.max", limit_or_max(limit));
     }
     match (limit, memory.swap.filter(|swap| *swap != 0)) {
-        (_, Some(swap)) if swap < 0 => settings.where_known(FIELD, "memory", "memory.swap.max", "max"),
+        (_, Some(swap)) if swap < 0 => settings.where_known(SWAP.0, "memory", SWAP.1, "max"),
         (Some(limit), Some(swap)) if limit > 0 => {
             // The specification counts memory and swap together, the kernel swap alone.
             let alone = swap.checked_sub(limit).filter(|alone| *alone >= 0);
-            let alone =
-                alone.ok_or_else(|| value("linux.resources.memory.swap", swap.to_string(), "memory.limit or more"))?;
-            settings.where_known(FIELD, "memory", "memory.swap.max", alone);
+            let alone = alone.ok_or_else(|| value(SWAP.0, swap.to_string(), "memory.limit or more"))?;
+            settings.where_known(SWAP.0, "memory", SWAP.1, alone);
         }
         (None | Some(_), Some(swap)) => {
-            return Err(value("linux.resources.memory.swap", swap.to_string(), "given together with memory.limit"));
+            return Err(value(SWAP.0, swap.to_string(), "given together with memory.limit"));
         }
-        (Some(limit), None) if limit < 0 => settings.where_known(FIELD, "memory", "memory.swap.max", "max"),
+        (Some(limit), None) if limit < 0 => settings.where_known(SWAP.0, "memory", SWAP.1, "max"),
         (_, None) => {}
     }
     if let Some(reservation) = memory.reservation.filter(|reservation| *reservation != 0) {
-        settings.must(FIELD, "memory", "memory.low", limit_or_max(reservation));
+        settings.must(format!("{FIELD}.reservation"), "memory", "memory.low", limit_or_max(reservation));
     }
     Ok(())
 }
 
 fn cpu_settings(cpu: &Cpu, settings: &mut Settings) -> Result<(), Refused> {
     const FIELD: &str = "linux.resources.cpu";
-    let real_time = "linux.resources.cpu.realtimeRuntime on control groups of version 2";
-    absent(cpu.realtime_runtime.as_ref().filter(|runtime| **runtime != 0), real_time)?;
-    absent(cpu.realtime_period.as_ref().filter(|period| **period != 0), real_time)?;
+    absent(
+        cpu.realtime_runtime.as_ref().filter(|runtime| **runtime != 0),
+        "linux.resources.cpu.realtimeRuntime on control groups of version 2",
+    )?;
+    absent(
+        cpu.realtime_period.as_ref().filter(|period| **period != 0),
+        "linux.resources.cpu.realtimePeriod on control groups of version 2",
+    )?;
     /// The kernel's own, in microseconds.
     const PERIOD: u64 = 100_000;
     let (quota, period) = (cpu.quota.filter(|quota| *quota != 0), cpu.period.filter(|period| *period != 0));
     if quota.is_some() || period.is_some() {
+        let field = if quota.is_some() { "quota" } else { "period" };
         let quota = quota.map_or("max".to_owned(), limit_or_max);
-        settings.must(FIELD, "cpu", "cpu.max", format!("{quota} {}", period.unwrap_or(PERIOD)));
+        let line = format!("{quota} {}", period.unwrap_or(PERIOD));
+        settings.must(format!("{FIELD}.{field}"), "cpu", "cpu.max", line);
     }
     if let Some(burst) = cpu.burst {
-        settings.must(FIELD, "cpu", "cpu.max.burst", burst);
+        settings.must(format!("{FIELD}.burst"), "cpu", "cpu.max.burst", burst);
     }
     if let Some(shares) = cpu.shares.filter(|shares| *shares > 0) {
-        settings.must(FIELD, "cpu", "cpu.weight", weight(shares));
+        settings.must(format!("{FIELD}.shares"), "cpu", "cpu.weight", weight(shares));
     }
     if let Some(idle) = cpu.idle {
-        settings.must(FIELD, "cpu", "cpu.idle", idle);
+        settings.must(format!("{FIELD}.idle"), "cpu", "cpu.idle", idle);
     }
-    for (file, set) in [("cpuset.cpus", &cpu.cpus), ("cpuset.mems", &cpu.mems)] {
+    for (field, file, set) in [("cpus", "cpuset.cpus", &cpu.cpus), ("mems", "cpuset.mems", &cpu.mems)] {
         if let Some(set) = set.as_ref().filter(|set| !set.is_empty()) {
-            settings.must(FIELD, "cpuset", file, set);
+            settings.must(format!("{FIELD}.{field}"), "cpuset", file, set);
         }
     }
     Ok(())
@@ -119,24 +129,35 @@ fn io_settings(io: &BlockIo, settings: &mut Settings) -> Result<(), Refused> {
         io.leaf_weight.as_ref().filter(|w| **w != 0),
         "linux.resources.blockIO.leafWeight on control groups of version 2",
     )?;
-    if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        // 10 to 1,000 there, 1 to 10,000 here; BFQ has a file of its own with the old range.
-        settings.where_known(FIELD, "io", "io.bfq.weight", weight);
-        settings.where_known(FIELD, "io", "io.weight", 1 + (u32::from(weight.clamp(10, 1000)) - 10) * 9_999 / 990);
+    // 10 to 1,000 there, 1 to 10,000 here; BFQ has a file of its own with the old range.
+    let new = |weight: u16| 1 + (u32::from(weight) - 10) * 9_999 / 990;
+    let field = format!("{FIELD}.weight");
+    if let Some(weight) = disk_weight(&field, io.weight)? {
+        let files = [("io.bfq.weight", weight.to_string()), ("io.weight", new(weight).to_string())];
+        settings.one_of(&field, "io", files);
     }
-    for device in &io.weight_device {
-        if let Some(weight) = device.weight {
-            settings.where_known(FIELD, "io", "io.bfq.weight", format!("{}:{} {weight}", device.major, device.minor));
+    for (index, device) in io.weight_device.iter().enumerate() {
+        let field = format!("{FIELD}.weightDevice[{index}]");
+        weighs(&field, device)?;
+        let leaf = format!("{field}.leafWeight on control groups of version 2");
+        absent(device.leaf_weight.as_ref().filter(|w| **w != 0), &leaf)?;
+        let field = format!("{field}.weight");
+        if let Some(weight) = disk_weight(&field, device.weight)? {
+            let line = |weight: u32| format!("{}:{} {weight}", device.major, device.minor);
+            settings.one_of(&field, "io", [("io.bfq.weight", line(weight.into())), ("io.weight", line(new(weight)))]);
         }
     }
     let kinds = [
-        ("rbps", &io.throttle_read_bps_device),
-        ("wbps", &io.throttle_write_bps_device),
-        ("riops", &io.throttle_read_iops_device),
-        ("wiops", &io.throttle_write_iops_device),
+        ("throttleReadBpsDevice", "rbps", &io.throttle_read_bps_device),
+        ("throttleWriteBpsDevice", "wbps", &io.throttle_write_bps_device),
+        ("throttleReadIOPSDevice", "riops", &io.throttle_read_iops_device),
+        ("throttleWriteIOPSDevice", "wiops", &io.throttle_write_iops_device),
     ];
-    for (kind, device) in kinds.iter().flat_map(|(kind, devices)| devices.iter().map(move |device| (kind, device))) {
-        settings.must(FIELD, "io", "io.max", format!("{}:{} {kind}={}", device.major, device.minor, device.rate));
+    for (name, kind, devices) in kinds {
+        for (index, device) in devices.iter().enumerate() {
+            let line = format!("{}:{} {kind}={}", device.major, device.minor, device.rate);
+            settings.must(format!("{FIELD}.{name}[{index}]"), "io", "io.max", line);
+        }
     }
     Ok(())
 }

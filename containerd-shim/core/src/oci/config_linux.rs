@@ -190,10 +190,10 @@ pub struct Memory {
     /// Memory and swap together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<i64>,
-    /// Kernel memory: ignored, as the specification wants.
+    /// Kernel memory: not honoured, since Linux has no such limit any more. 0 and -1 are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<i64>,
-    /// Kernel memory of TCP.
+    /// Kernel memory of TCP, of version 1 only.
     #[serde(rename = "kernelTCP", skip_serializing_if = "Option::is_none")]
     pub kernel_tcp: Option<i64>,
     /// How eagerly it is swapped, of version 1 only.

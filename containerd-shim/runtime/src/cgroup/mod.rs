@@ -51,6 +51,15 @@ struct Part {
     origin: Origin,
 }
 
+/// What became of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// The kernel has it.
+    Taken,
+    /// The kernel does not know it.
+    Unknown,
+}
+
 /// Who made a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
@@ -225,32 +234,43 @@ impl Groups {
     /// # Errors
     /// Says which limit failed.
     pub fn limit(&self, settings: &[Setting]) -> Result<(), Failure> {
-        let mut again = Vec::new();
+        let (mut again, mut taken) = (Vec::new(), Vec::new());
         for setting in settings {
             match self.set(setting) {
                 Err((Errno::INVAL | Errno::BUSY, _)) => again.push(setting),
                 Err((_, failure)) => return Err(failure),
-                Ok(()) => {}
+                Ok(Done::Taken) => taken.push(&setting.field),
+                Ok(Done::Unknown) => {}
             }
         }
-        again.into_iter().try_for_each(|setting| self.set(setting).map_err(|(_, failure)| failure))
+        for setting in again {
+            if self.set(setting).map_err(|(_, failure)| failure)? == Done::Taken {
+                taken.push(&setting.field);
+            }
+        }
+        let lost = |setting: &&Setting| setting.need == Need::OneOfItsField && !taken.contains(&&setting.field);
+        let Some(Setting { field, .. }) = settings.iter().find(lost) else { return Ok(()) };
+        let files = settings.iter().filter(|setting| setting.field == *field);
+        let files: Vec<_> = files.map(|setting| format!("{} ({})", setting.file, setting.value)).collect();
+        Err(Failure(format!(
+            "{field}: this host's kernel or disks take neither {}; leave it out or choose a scheduler of disks with weights",
+            files.join(" nor ")
+        )))
     }
 
-    fn set(&self, setting: &Setting) -> Result<(), (Errno, Failure)> {
+    fn set(&self, setting: &Setting) -> Result<Done, (Errno, Failure)> {
         let folder = self.folder(setting.controller);
         let result = match folder {
             Some(folder) => write(&folder.join(&setting.file), &setting.value),
             None => Err(Errno::NOENT.into()),
         };
+        // A kernel without the file, without swap accounting, or an I/O scheduler without weights.
+        let unknown = |error: &io::Error| {
+            error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(error) == Some(Errno::OPNOTSUPP)
+        };
         match result {
-            Ok(()) => Ok(()),
-            Err(error) if setting.need == Need::WhereKnown && error.kind() == io::ErrorKind::NotFound => Ok(()),
-            // A kernel without swap accounting, or an I/O scheduler without weights.
-            Err(error)
-                if setting.need == Need::WhereKnown && Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) =>
-            {
-                Ok(())
-            }
+            Ok(()) => Ok(Done::Taken),
+            Err(error) if setting.need != Need::Must && unknown(&error) => Ok(Done::Unknown),
             Err(error) => {
                 let Setting { field, file, value, .. } = setting;
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
