@@ -42,7 +42,7 @@ impl Layers<'_> {
     /// Makes the root of a planned container and attaches it to `rootfs` in its folder, where only this process's mount namespace has it.
     pub(crate) fn attach(&self, plan: &Plan) -> Result<(), Failure> {
         self.skeleton(plan)?;
-        let ids = user_namespace(&plan.uid_map, &plan.gid_map)?;
+        let ids = user_namespace("linux", &plan.uid_map, &plan.gid_map)?;
         let owner = plan.uid_map.first().map_or(0, |ids| ids.host_id);
         let root = self.mount(ids.as_fd(), owner)?;
         let place = self.folder.join(ROOTFS);

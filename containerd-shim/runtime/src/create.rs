@@ -360,25 +360,26 @@ fn idmapped(
     ids: &hull_oci_core::oci::mounts::Idmap,
     plan: &Plan,
 ) -> Result<OwnedFd, Failure> {
-    let told = |error: std::io::Error| Failure(format!("mounts: map the ids of {path}: {error}"));
-    let bind = inside::open_bind(path, depth).map_err(failing(|| format!("mounts: open {path}")))?;
+    let field = &ids.field;
+    let told = |error: std::io::Error| Failure(format!("{field}: map the ids of {path}: {error}"));
+    let bind = inside::open_bind(path, depth).map_err(failing(|| format!("{field}.source: open {path}")))?;
     let own = plan.namespaces.join.iter().find(|join| join.kind == Kind::User && ids.users.is_empty());
     let namespace = match own {
         Some(join) => rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| told(error.into()))?,
-        None if ids.users.is_empty() => user_namespace(&plan.uid_map, &plan.gid_map)?,
-        None => user_namespace(&ids.users, &ids.groups)?,
+        None if ids.users.is_empty() => user_namespace("linux", &plan.uid_map, &plan.gid_map)?,
+        None => user_namespace(field, &ids.users, &ids.groups)?,
     };
     let reach = if ids.depth == Depth::Tree { Reach::Tree } else { Reach::One };
     sys_mount::map_ids(bind.as_fd(), namespace.as_fd(), reach).map_err(told)?;
     Ok(bind)
 }
 
-/// A user namespace that nobody lives in: a mapping of ids, for mounts.
+/// A user namespace that nobody lives in: a mapping of ids, for mounts. `whose` in the specification the maps are, `linux` or `mounts[3]`.
 ///
 /// # Errors
 /// There is no mapping, or the kernel refuses it.
-pub fn user_namespace(users: &[IdMapping], groups: &[IdMapping]) -> Result<OwnedFd, Failure> {
+pub fn user_namespace(whose: &str, users: &[IdMapping], groups: &[IdMapping]) -> Result<OwnedFd, Failure> {
     if users.is_empty() {
         return Err(Failure("mounts: idmap without a user namespace needs uidMappings and gidMappings".to_owned()));
     }
@@ -392,7 +393,7 @@ pub fn user_namespace(users: &[IdMapping], groups: &[IdMapping]) -> Result<Owned
         }
         Cloned::Parent(child) => {
             let pid = child.pid.as_raw_nonzero().get();
-            let made = write_maps(pid, users, groups).and_then(|()| {
+            let made = write_maps(pid, whose, users, groups).and_then(|()| {
                 let path = format!("/proc/{pid}/ns/user");
                 rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                     .map_err(failed(format!("open {path}")))
@@ -454,7 +455,7 @@ fn accompany(child: &Child, request: &Request<'_>, record: &mut Record, connecti
     record.pid = pid;
     record.started = state::alive(pid).unwrap_or(0);
     request.folder.begin(record)?;
-    write_maps(pid, &plan.uid_map, &plan.gid_map)?;
+    write_maps(pid, "linux", &plan.uid_map, &plan.gid_map)?;
     let joined = plan.namespaces.join.iter().find(|join| join.kind == Kind::Network).map(|join| join.path.clone());
     net_devices::give(&plan.net_devices, &joined.unwrap_or_else(|| format!("/proc/{pid}/ns/net")))?;
     if let Some(identity) = &plan.identity {
@@ -512,7 +513,7 @@ fn set_oom_score(pid: i32, score: i32) -> Result<(), Failure> {
     fs::write(&path, score.to_string()).map_err(failing(|| format!("process.oomScoreAdj: write {score} to {path}")))
 }
 
-fn write_maps(pid: i32, users: &[IdMapping], groups: &[IdMapping]) -> Result<(), Failure> {
+fn write_maps(pid: i32, whose: &str, users: &[IdMapping], groups: &[IdMapping]) -> Result<(), Failure> {
     if users.is_empty() {
         return Ok(());
     }
@@ -532,11 +533,9 @@ fn write_maps(pid: i32, users: &[IdMapping], groups: &[IdMapping]) -> Result<(),
             Err(_) => by_helper(pid, "newgidmap", groups),
         };
     }
-    for (file, map) in [("uid_map", users), ("gid_map", groups)] {
+    for (file, field, map) in [("uid_map", "uidMappings", users), ("gid_map", "gidMappings", groups)] {
         let path = format!("/proc/{pid}/{file}");
-        fs::write(&path, lines(map)).map_err(failing(|| {
-            format!("linux.{}: write {path}", if file == "uid_map" { "uidMappings" } else { "gidMappings" })
-        }))?;
+        fs::write(&path, lines(map)).map_err(failing(|| format!("{whose}.{field}: write {path}")))?;
     }
     Ok(())
 }

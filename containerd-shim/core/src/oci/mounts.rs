@@ -2,6 +2,7 @@
 
 use super::Refused;
 use super::config;
+use super::namespaces::ranges;
 use super::refused::value;
 
 /// Attributes of mounts, mount_setattr(2).
@@ -140,6 +141,8 @@ pub enum Links {
 /// Ids of an idmapped mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idmap {
+    /// Whose they are in the specification, `mounts[3]`.
+    pub field: String,
     /// With or without what is mounted below.
     pub depth: Depth,
     /// Users; empty: those of the container's user namespace.
@@ -147,6 +150,9 @@ pub struct Idmap {
     /// Groups.
     pub groups: Vec<config::IdMapping>,
 }
+
+/// Has a file system count the versions of its files (mount(2), MS_I_VERSION).
+pub const COUNTED: &str = "iversion";
 
 /// What an option does.
 enum Effect {
@@ -157,6 +163,8 @@ enum Effect {
     Bind(Depth),
     Propagate(u64),
     Superblock,
+    /// What is so unless this word is given.
+    Forget(&'static str),
     CopyUp,
     MapIds(Depth),
     CoverLinks,
@@ -179,13 +187,18 @@ pub fn read(index: usize, declared: &config::Mount) -> Result<Mount, Refused> {
     if reading.depth.is_none() && kind == "bind" {
         reading.depth = Some(Depth::One);
     }
+    if reading.copy_up && (kind != "tmpfs" || reading.depth.is_some()) {
+        return Err(value(field("options"), "tmpcopyup", "for a new tmpfs: only that begins empty"));
+    }
     let source = if reading.again {
         // As with mount(2): where a bind mount is meant, the file system behind it stays as it is.
         let own = if reading.depth.is_none() { reading.own } else { Vec::new() };
         Source::Again { options: own }
     } else if let Some(depth) = reading.depth {
+        of_the_mount(&field("options"), &reading.own)?;
         bind(&field("source"), declared.source.as_deref(), depth)?
     } else if kind == "cgroup" || kind == "cgroup2" {
+        of_the_mount(&field("options"), &reading.own)?;
         Source::ControlGroup
     } else if kind.is_empty() || kind == "none" {
         return Err(value(field("type"), kind, "the type of a file system"));
@@ -194,9 +207,11 @@ pub fn read(index: usize, declared: &config::Mount) -> Result<Mount, Refused> {
         let name = declared.source.clone().unwrap_or_else(|| kind.clone());
         Source::New { name, kind, options: reading.own, content }
     };
-    let ids = ids(&field("uidMappings"), declared, reading.idmap)?;
+    let ids = ids(format!("mounts[{index}]"), declared, reading.idmap)?;
     if ids.is_some() && !matches!(source, Source::Bind { .. }) {
-        return Err(value(field("uidMappings"), "", "for a bind mount only"));
+        let which = if declared.uid_mappings.is_empty() { "options" } else { "uidMappings" };
+        let kind = declared.kind.clone().unwrap_or_default();
+        return Err(value(field(which), kind, "a bind mount, which alone shows files with other ids"));
     }
     let Reading { attributes, recursive, propagation, links, .. } = reading;
     Ok(Mount { target, source, attributes, recursive, propagation, ids, links })
@@ -234,17 +249,29 @@ fn bind(field: &str, path: Option<&str>, depth: Depth) -> Result<Source, Refused
     }
 }
 
-fn ids(field: &str, declared: &config::Mount, depth: Option<Depth>) -> Result<Option<Idmap>, Refused> {
+/// What is bound has a file system already: a word for that would be lost.
+fn of_the_mount(field: &str, own: &[(String, Option<String>)]) -> Result<(), Refused> {
+    match own.first() {
+        Some((word, _)) => Err(value(field, word, "an option of this mount: it is for a file system that is made new")),
+        None => Ok(()),
+    }
+}
+
+fn ids(field: String, declared: &config::Mount, depth: Option<Depth>) -> Result<Option<Idmap>, Refused> {
     let (users, groups) = (declared.uid_mappings.clone(), declared.gid_mappings.clone());
-    if users.is_empty() != groups.is_empty() {
-        return Err(value(field, "", "given together with gidMappings"));
+    for (name, map, other) in [("uidMappings", &users, &groups), ("gidMappings", &groups, &users)] {
+        let field = format!("{field}.{name}");
+        if map.is_empty() && !other.is_empty() {
+            return Err(Refused::Missing { field });
+        }
+        ranges(&field, map)?;
     }
     let depth = match depth {
         None if users.is_empty() => return Ok(None),
         None => Depth::One,
         Some(depth) => depth,
     };
-    Ok(Some(Idmap { depth, users, groups }))
+    Ok(Some(Idmap { field, depth, users, groups }))
 }
 
 struct Reading {
@@ -289,6 +316,7 @@ impl Reading {
             Some(Effect::CoverLinks) => self.links = Links::Covered,
             Some(Effect::Again) => self.again = true,
             Some(Effect::Nothing) => {}
+            Some(Effect::Forget(word)) => self.own.retain(|(known, _)| known != word),
             Some(Effect::Superblock) => self.own.push((option.to_owned(), None)),
             None => self.own.push(match option.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -358,21 +386,22 @@ fn effect(option: &str) -> Option<Effect> {
         "rprivate" => Effect::Propagate(PRIVATE | REC),
         "unbindable" => Effect::Propagate(UNBINDABLE),
         "runbindable" => Effect::Propagate(UNBINDABLE | REC),
-        "sync" | "async" | "dirsync" | "lazytime" | "nolazytime" | "mand" | "nomand" => Effect::Superblock,
+        "sync" | "async" | "dirsync" | "lazytime" | "nolazytime" | "mand" | "nomand" | COUNTED => Effect::Superblock,
+        "noiversion" => Effect::Forget(COUNTED),
         "idmap" => Effect::MapIds(Depth::One),
         "ridmap" => Effect::MapIds(Depth::Tree),
         "tmpcopyup" => Effect::CopyUp,
         "remount" => Effect::Again,
         "dest-nofollow" => Effect::CoverLinks,
-        "defaults" | "silent" | "loud" | "iversion" | "noiversion" | "acl" | "noacl" | "auto" | "noauto" | "user"
-        | "nouser" | "_netdev" => Effect::Nothing,
+        // How loud the kernel is, and what fstab(5) says to those who read it.
+        "defaults" | "silent" | "loud" | "auto" | "noauto" | "user" | "nouser" | "_netdev" => Effect::Nothing,
+        comment if comment.starts_with("x-") => Effect::Nothing,
         _ => return None,
     })
 }
 
 /// Every option that is of the mount and not of its file system, for `features`.
 pub const OPTIONS: &[&str] = &[
-    "acl",
     "async",
     "atime",
     "bind",
@@ -386,7 +415,6 @@ pub const OPTIONS: &[&str] = &[
     "lazytime",
     "loud",
     "mand",
-    "noacl",
     "noatime",
     "nodev",
     "nodiratime",
@@ -486,6 +514,68 @@ mod tests {
         let size = vec![("size".to_owned(), Some("64k".to_owned()))];
         assert_eq!(changed(&["remount", "nosuid", "size=64k"]), Source::Again { options: size });
         assert_eq!(changed(&["remount", "bind", "size=64k"]), Source::Again { options: Vec::new() });
+    }
+
+    #[test]
+    fn a_word_that_would_be_lost_is_refused_by_its_field() {
+        let read = |kind: &str, options: &[&str]| {
+            let options = options.iter().map(|option| (*option).to_owned()).collect();
+            let (kind, source) = (Some(kind.to_owned()), Some("/s".to_owned()));
+            read(4, &config::Mount { destination: "/d".into(), kind, source, options, ..Default::default() })
+        };
+        for (kind, options) in [
+            ("bind", &["sync"][..]),
+            ("none", &["rbind", "async"]),
+            ("none", &["rbind", "iversion"]),
+            ("none", &["bind", "size=1k"]),
+            ("none", &["bind", "nosense"]),
+            ("none", &["bind", "acl"]),
+            ("bind", &["tmpcopyup"]),
+            ("tmpfs", &["bind", "tmpcopyup"]),
+            ("ramfs", &["tmpcopyup"]),
+            ("cgroup", &["ro", "nosense"]),
+            ("tmpfs", &["idmap"]),
+        ] {
+            let refused = read(kind, options).unwrap_err().to_string();
+            assert!(refused.starts_with("mounts[4].options: "), "{kind} {options:?}: {refused}");
+        }
+        // What Podman, containerd and Docker give to what they bind, and what is for others to read.
+        for words in ["rbind rprivate rw", "bind rslave nosuid nodev noexec ro", "rbind ro x-systemd.automount _netdev"]
+        {
+            read("bind", &words.split(' ').collect::<Vec<_>>()).unwrap();
+        }
+        // A new file system is asked whether it knows a word.
+        for (words, expected) in [("acl", "acl"), ("iversion", "iversion"), ("iversion noiversion nosense", "nosense")]
+        {
+            let Source::New { options, .. } = read("tmpfs", &words.split(' ').collect::<Vec<_>>()).unwrap().source
+            else {
+                panic!("not new")
+            };
+            assert_eq!(options, [(expected.to_owned(), None)]);
+        }
+    }
+
+    #[test]
+    fn ids_of_a_mount_are_ranges_of_both_kinds() {
+        let map = |first: u32, size: u32| vec![config::IdMapping { container_id: 1, host_id: first, size }];
+        for (users, groups, expected) in [
+            (map(5, 0), map(5, 1), "mounts[2].uidMappings[0].size: "),
+            (map(5, 1), map(5, 0), "mounts[2].gidMappings[0].size: "),
+            (map(u32::MAX, 2), map(5, 1), "mounts[2].uidMappings[0].size: "),
+            (map(5, 1), Vec::new(), "mounts[2].gidMappings: missing"),
+            (Vec::new(), map(5, 1), "mounts[2].uidMappings: missing"),
+        ] {
+            let declared = config::Mount {
+                destination: "/d".into(),
+                source: Some("/s".into()),
+                options: vec!["bind".into(), "idmap".into()],
+                uid_mappings: users,
+                gid_mappings: groups,
+                ..Default::default()
+            };
+            let refused = read(2, &declared).unwrap_err().to_string();
+            assert!(refused.starts_with(expected), "{refused}");
+        }
     }
 
     #[test]

@@ -142,13 +142,27 @@ pub fn maps(linux: &Linux, namespaces: &Namespaces) -> Result<(Vec<IdMapping>, V
         if !namespaces.is_own(Kind::User) && !map.is_empty() {
             return Err(value(field, "", "given together with a user namespace"));
         }
-        if let Some(wrong) = map.iter().find(|range| range.size == 0) {
-            return Err(value(field, wrong.size.to_string(), "a size of 1 or more"));
-        }
+        ranges(field, map)?;
     }
     match namespaces.is_new(Kind::User) {
         true => Ok((linux.uid_mappings.clone(), linux.gid_mappings.clone())),
         false => Ok((Vec::new(), Vec::new())),
+    }
+}
+
+/// Checks the ranges of a map: each has ids, and only such as there are.
+///
+/// # Errors
+/// Names the range.
+pub(super) fn ranges(field: &str, map: &[IdMapping]) -> Result<(), Refused> {
+    let ends = |first: u32, size: u32| size > 0 && first.checked_add(size).is_some();
+    let wrong = |range: &IdMapping| !ends(range.container_id, range.size) || !ends(range.host_id, range.size);
+    match map.iter().enumerate().find(|(_, range)| wrong(range)) {
+        Some((index, range)) => {
+            let field = format!("{field}[{index}].size");
+            Err(value(field, range.size.to_string(), "a size of 1 or more, with ids below 4294967295"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -167,6 +181,14 @@ pub fn offsets<'a>(
         }
         if clock != "monotonic" && clock != "boottime" {
             return Err(value("linux.timeOffsets", clock, "monotonic or boottime"));
+        }
+        let field = |name: &str| format!("linux.timeOffsets.{clock}.{name}");
+        if offset.nanosecs >= 1_000_000_000 {
+            return Err(value(field("nanosecs"), offset.nanosecs.to_string(), "below 1000000000"));
+        }
+        // KTIME_SEC_MAX / 2 (linux/ktime.h). Whether a clock would go below zero the kernel says.
+        if offset.secs.unsigned_abs() > 4_611_686_018 {
+            return Err(value(field("secs"), offset.secs.to_string(), "at most 4611686018, which is 146 years"));
         }
         lines.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
     }
@@ -187,6 +209,27 @@ mod tests {
             read(&[namespace("network", Some("/n")), namespace("user", Some("/u")), namespace("pid", None)]).unwrap();
         assert_eq!(read.join.iter().map(|join| join.kind).collect::<Vec<_>>(), [Kind::User, Kind::Network]);
         assert!(read.is_new(Kind::Pid) && !read.is_own(Kind::Mount));
+    }
+
+    #[test]
+    fn offsets_are_lines_and_what_no_clock_can_be_is_named() {
+        let time = read(&[namespace("time", None)]).unwrap();
+        let lines = |clock: &str, secs, nanosecs, namespaces: &Namespaces| {
+            let (clock, offset) = (clock.to_owned(), TimeOffset { secs, nanosecs });
+            offsets([(&clock, &offset)].into_iter(), namespaces).map_err(|refused| refused.to_string())
+        };
+        assert_eq!(lines("boottime", -5, 7, &time).unwrap(), "boottime -5 7\n");
+        for (clock, secs, nanosecs, field) in [
+            ("monotonic", 1, 4_000_000_000, "linux.timeOffsets.monotonic.nanosecs: "),
+            ("boottime", 1, 1_000_000_000, "linux.timeOffsets.boottime.nanosecs: "),
+            ("boottime", i64::MAX, 0, "linux.timeOffsets.boottime.secs: "),
+            ("monotonic", -4_611_686_019, 0, "linux.timeOffsets.monotonic.secs: "),
+            ("realtime", 1, 0, "linux.timeOffsets: "),
+        ] {
+            let refused = lines(clock, secs, nanosecs, &time).unwrap_err();
+            assert!(refused.starts_with(field), "{refused}");
+        }
+        assert!(lines("boottime", 1, 0, &Namespaces::default()).unwrap_err().contains("new time namespace"));
     }
 
     #[test]

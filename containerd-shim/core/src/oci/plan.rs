@@ -302,6 +302,7 @@ fn steps(
     for (key, value) in &linux.sysctl {
         steps.push(parameter(key, value, namespaces)?);
     }
+    mapped(spec, namespaces)?;
     let place = if namespaces.is_own(Kind::Mount) { Place::Apart } else { Place::Among };
     furniture(spec, linux, facts, (terminal, place), &mut steps)?;
     Ok(steps)
@@ -373,6 +374,18 @@ fn parameter(key: &str, text: &str, namespaces: &Namespaces) -> Result<Step, Ref
         true => Ok(Step::Parameter { path, value: text.to_owned() }),
         false => Err(value(field, text, "set together with a namespace of its own: without one it is the host's")),
     }
+}
+
+/// A mount whose files are shown with other ids has its own, or those of the container's user namespace.
+fn mapped(spec: &Spec, namespaces: &Namespaces) -> Result<(), Refused> {
+    for (index, mount) in spec.mounts.iter().enumerate().filter(|_| !namespaces.is_own(Kind::User)) {
+        let word = mount.options.iter().find(|option| matches!(option.as_str(), "idmap" | "ridmap"));
+        if let Some(word) = word.filter(|_| mount.uid_mappings.is_empty() && mount.gid_mappings.is_empty()) {
+            let expected = "given together with uidMappings and gidMappings, or a user namespace";
+            return Err(value(format!("mounts[{index}].options"), word, expected));
+        }
+    }
+    Ok(())
 }
 
 /// Everything between the host's mounts and the container's root.

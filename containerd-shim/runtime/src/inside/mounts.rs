@@ -6,12 +6,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use hull_oci_core::oci::mounts::{Change, Content, Depth, Links, Mount, Source, attribute, propagation};
+use hull_oci_core::oci::mounts::{COUNTED, Change, Content, Depth, Links, Mount, Source, attribute, propagation};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_reconfigure,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 
 use super::tree::{Shape, Tree, clone_of, is_folder, put};
@@ -64,9 +64,35 @@ pub(super) fn mount(
             if *content == Content::Copied {
                 copy_up(place.as_fd(), made.as_fd())?;
             }
-            finish(tree, mount, made, place)
+            let counted = options.iter().any(|(word, _)| word == COUNTED);
+            let copy = if counted { Some(made.try_clone()?) } else { None };
+            finish(tree, mount, made, place)?;
+            copy.map_or(Ok(()), |made| count_versions(&made, options, mount.attributes))
         }
     }
+}
+
+/// Has a mounted file system count the versions of its files. Only mount(2) knows the word, and only of what is mounted (fsopen(2) does
+/// not); it takes all other flags away that are not said again.
+fn count_versions(made: &OwnedFd, options: &[(String, Option<String>)], attributes: Change) -> io::Result<()> {
+    const FLAGS: [(&str, MountFlags); 4] = [
+        (COUNTED, MountFlags::from_bits_retain(1 << 23)),
+        ("sync", MountFlags::SYNCHRONOUS),
+        ("lazytime", MountFlags::LAZYTIME),
+        ("mand", MountFlags::PERMIT_MANDATORY_FILE_LOCKING),
+    ];
+    let (mut flags, mut data) = (MountFlags::empty(), Vec::new());
+    for (word, value) in options {
+        match (FLAGS.iter().find(|(known, _)| known == word), value) {
+            (Some((_, flag)), _) => flags |= *flag,
+            (None, Some(value)) => data.push(format!("{word}={value}")),
+            (None, None) => data.push(word.clone()),
+        }
+    }
+    data.retain(|word| !["async", "dirsync", "nolazytime", "nomand"].contains(&word.as_str()));
+    let data = std::ffi::CString::new(data.join(","))?;
+    rustix::mount::mount_remount(format!("/proc/self/fd/{}", made.as_raw_fd()), flags, &data)?;
+    change(made.as_fd(), attributes, Reach::One)
 }
 
 fn refused(error: &io::Error) -> bool {
@@ -156,7 +182,8 @@ pub(super) fn new_mount(
         Err(Errno::INVAL) => {}
         set => set?,
     }
-    set(&context, options)?;
+    let own: Vec<_> = options.iter().filter(|(key, _)| key != COUNTED).cloned().collect();
+    set(&context, &own)?;
     fsconfig_create(&context).map_err(|error| match error {
         Errno::PERM | Errno::BUSY | Errno::NODEV => io::Error::from(error),
         error => io::Error::other(explained(&context, error)),
