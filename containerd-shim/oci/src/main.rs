@@ -87,7 +87,8 @@ fn run(global: &Global, verb: &str, parser: &mut lexopt::Parser) -> Result<u8, S
             Ok(0)
         }
         "checkpoint" | "restore" => {
-            Err(Failure(format!("{verb}: this runtime does not freeze containers to disk and thaw them")).into())
+            let why = "out of scope: this runtime does not freeze containers to disk and thaw them";
+            Err(Failure(format!("{verb}: {why}")).into())
         }
         other => Err(Failure(format!("{other:?} is no verb; `hull-oci --help` lists them")).into()),
     }

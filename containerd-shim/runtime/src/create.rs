@@ -18,11 +18,12 @@ use std::path::{Path, PathBuf};
 
 use hull_oci_core::oci::config::{IdMapping, Spec};
 use hull_oci_core::oci::mounts::{Depth, Source};
-use hull_oci_core::oci::namespaces::Kind;
+use hull_oci_core::oci::namespaces::{Join, Kind};
 use hull_oci_core::oci::plan::{Owner, Plan, Step};
 use hull_oci_core::oci::process::Identity;
 use hull_oci_core::oci::seccomp::Need;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Pid;
 use rustix::thread::LinkNameSpaceType;
@@ -39,6 +40,7 @@ use crate::net_devices;
 use crate::state::{self, Claim, Folder, Record, Status};
 use crate::sys::clone::{self, Child, Cloned, Parent};
 use crate::sys::mount::{self as sys_mount, Reach};
+use crate::sys::namespace as sys_namespace;
 use crate::sys::seccomp::{self, SharedNumber};
 use crate::sys::{descriptors, process};
 
@@ -322,12 +324,17 @@ pub(crate) fn type_of(kind: Kind) -> Option<LinkNameSpaceType> {
     })
 }
 
+/// Opens the namespaces to join. A file that is none, or of another kind, is refused as setns(2) would refuse it: later nobody knows which.
 fn joins(plan: &Plan) -> Result<Vec<(Kind, OwnedFd)>, Failure> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let open = |join: &hull_oci_core::oci::namespaces::Join| {
-        rustix::fs::open(&join.path, flags, Mode::empty())
-            .map(|namespace| (join.kind, namespace))
-            .map_err(failing(|| format!("linux.namespaces: open {} {}", join.kind.name(), join.path)))
+    let open = |join: &Join| {
+        let field = || format!("linux.namespaces: {} {}", join.kind.name(), join.path);
+        let file = rustix::fs::open(&join.path, flags, Mode::empty()).map_err(failing(field))?;
+        match sys_namespace::kind(file.as_fd()) {
+            Ok(kind) if kind == join.kind.flag() => Ok((join.kind, file)),
+            Ok(_) => Err(Failure(format!("{}: a namespace of another kind: {}", field(), Errno::INVAL))),
+            Err(_) => Err(Failure(format!("{}: not a namespace: {}", field(), Errno::INVAL))),
+        }
     };
     plan.namespaces.join.iter().map(open).collect()
 }

@@ -86,7 +86,7 @@ impl Shim {
             "Connect" => self.connect(&decode(bytes)?),
             "Shutdown" => Ok(self.shutdown()),
             "Checkpoint" => {
-                let text = "checkpoint: this runtime does not freeze containers to disk and thaw them";
+                let text = "checkpoint: out of scope: this runtime does not freeze containers to disk and thaw them";
                 Err(Refusal::new(Code::Unimplemented, text))
             }
             other => Err(Refusal::new(Code::Unimplemented, format!("method {other} is not served"))),
@@ -145,7 +145,7 @@ impl Shim {
             return Err(Refusal::new(Code::AlreadyExists, format!("container {} exists already", asked.id)));
         }
         if !asked.checkpoint.is_empty() {
-            let text = "checkpoint: this runtime restores no container from disk";
+            let text = "checkpoint: out of scope: this runtime restores no container from disk";
             return Err(Refusal::new(Code::Unimplemented, text));
         }
         let options = options(asked.options.as_ref())?;

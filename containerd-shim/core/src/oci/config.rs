@@ -2,6 +2,8 @@
 //!
 //! The types are ours and not those of a crate: names that a kernel may or may not know (capabilities, limits, options) stay text until
 //! the plan looks at them, so that a new name is passed over or refused by its field, and does not make the whole file unreadable.
+//! Sections of other platforms (`windows`, `solaris`, `zos`, `freebsd`) are none of these types: they hold where the platform is theirs
+//! (config.md, Platform-specific configuration), and here they are properties that nobody knows, which must be passed over (Extensibility).
 //! A number without which its object says nothing has no default: the reader names the one that is missing.
 
 use std::collections::BTreeMap;
@@ -66,6 +68,9 @@ pub struct Process {
     /// Its words.
     #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// Windows' command line: not honoured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
     /// Its environment, `KEY=VALUE`.
     #[serde(deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,

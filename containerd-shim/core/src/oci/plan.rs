@@ -115,6 +115,8 @@ pub enum Step {
     DomainName(String),
     /// Sets a kernel parameter: a path below `/proc/sys`.
     Parameter {
+        /// As in the specification.
+        key: String,
         /// Path.
         path: String,
         /// Value.
@@ -153,6 +155,20 @@ pub enum Step {
     Propagate(u64),
     /// Changes the root without mounts of its own (chroot(2)).
     ChangeRoot,
+}
+
+impl Step {
+    /// The field of the specification that asks for it, where one alone does and its values are not in the step's own words.
+    pub fn field(&self) -> Option<String> {
+        Some(match self {
+            Self::JoinNamespaces => "linux.namespaces".to_owned(),
+            Self::NewTimeNamespace(_) => "linux.timeOffsets".to_owned(),
+            Self::HostName(_) => "hostname".to_owned(),
+            Self::DomainName(_) => "domainname".to_owned(),
+            Self::Parameter { key, .. } => format!("linux.sysctl.{key}"),
+            _ => return None,
+        })
+    }
 }
 
 /// Whose mounts the container's are among.
@@ -241,6 +257,16 @@ fn check(spec: &Spec) -> Result<(), Refused> {
     }
     let Some(linux) = &spec.linux else { return Ok(()) };
     absent(linux.intel_rdt.as_ref(), "linux.intelRdt")
+}
+
+/// A label for mounts is for a kernel that has labels.
+fn mount_label(linux: &Linux, host: Host) -> Result<Option<&String>, Refused> {
+    match linux.mount_label.as_ref().filter(|label| !label.is_empty()) {
+        Some(_) if host.selinux == Module::Absent => {
+            Err(Refused::Host { field: "linux.mountLabel".into(), lacks: "SELinux".into() })
+        }
+        label => Ok(label),
+    }
 }
 
 fn hooks(spec: &Spec) -> Result<Hooks, Refused> {
@@ -371,7 +397,7 @@ fn parameter(key: &str, text: &str, namespaces: &Namespaces) -> Result<Step, Ref
         _ => return Err(value(field, text, "a parameter of a namespace: this one is the host's")),
     };
     match allowed {
-        true => Ok(Step::Parameter { path, value: text.to_owned() }),
+        true => Ok(Step::Parameter { key: key.to_owned(), path, value: text.to_owned() }),
         false => Err(value(field, text, "set together with a namespace of its own: without one it is the host's")),
     }
 }
@@ -397,8 +423,7 @@ fn furniture(
     steps: &mut Vec<Step>,
 ) -> Result<(), Refused> {
     steps.push(Step::AttachRoot(place));
-    // A kernel without SELinux labels no file: there is nothing that would be less than asked.
-    let label = linux.mount_label.as_ref().filter(|text| !text.is_empty() && facts.host.selinux == Module::Present);
+    let label = mount_label(linux, facts.host)?;
     let (mut finish, mut own_devices) = (Vec::new(), true);
     for (index, declared) in spec.mounts.iter().enumerate() {
         let mut mount = mounts::read(index, declared)?;

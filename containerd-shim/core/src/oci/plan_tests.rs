@@ -50,7 +50,7 @@ fn a_plan_reads_as_a_list() {
 #[test]
 fn bad_input_is_refused_by_its_field() {
     use serde_json::{Value, json};
-    let cases: [(&str, Value, &str); 23] = [
+    let cases = [
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("one"), "ociVersion"),
         ("/ociVersion", json!(null), "ociVersion"),
@@ -65,6 +65,15 @@ fn bad_input_is_refused_by_its_field() {
         ("/process/args", json!([]), "process.args"),
         ("/process/args", json!("sh"), "process.args"),
         ("/hostname", json!("x".repeat(65)), "hostname"),
+        ("/domainname", json!("x".repeat(65)), "domainname"),
+        ("/annotations", json!({"": "x"}), "annotations"),
+        ("/annotations", json!({"a": 1}), "annotations.a"),
+        ("/vm", json!({}), "vm"),
+        ("/process/commandLine", json!("cmd /c dir"), "process.commandLine"),
+        ("/mounts/0/options", json!(["bind", "idmap"]), "mounts[0].options"),
+        ("/mounts/0/options", json!(["rbind", "ridmap"]), "mounts[0].options"),
+        ("/linux/timeOffsets", json!({"boottime": {"secs": 1}}), "linux.timeOffsets"),
+        ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": 1}]), "linux.devices[0].minor"),
         ("/mounts/0/destination", json!(""), "mounts[0].destination"),
         ("/linux/cgroupsPath", json!("../../x"), "linux.cgroupsPath"),
         ("/linux/namespaces/0/type", json!("pids"), "linux.namespaces[0].type"),
@@ -76,9 +85,61 @@ fn bad_input_is_refused_by_its_field() {
         ("/hooks", json!({"prestart": [{"path": "true"}]}), "hooks.prestart[0].path"),
     ];
     for (place, value, field) in cases {
-        let refused = planned(&[(place, value.clone())]).expect_err(&format!("{place} = {value}"));
+        let refused = planned(&[(place, Value::clone(&value))]).expect_err(&format!("{place} = {value}"));
         assert!(refused.starts_with(field), "{place} = {value}: {refused}");
     }
+}
+
+#[test]
+fn names_are_for_a_namespace_of_the_containers_own() {
+    use serde_json::json;
+    let plan = planned(&[("/domainname", json!("dom.test"))]).unwrap();
+    assert!(plan.steps.contains(&Step::DomainName("dom.test".into())));
+    let shared = ("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}]));
+    for name in ["hostname", "domainname"] {
+        let place = format!("/{name}");
+        let refused = planned(&[("/hostname", json!("")), shared.clone(), (&place, json!("d"))]).unwrap_err();
+        assert!(refused.starts_with(&format!("{name}: ")), "{refused}");
+    }
+}
+
+#[test]
+fn the_size_of_a_terminal_means_nothing_without_one() {
+    use serde_json::json;
+    let size = ("/process/consoleSize", json!({"height": 33, "width": 101}));
+    let plan = planned(&[size.clone(), ("/process/terminal", json!(true))]).unwrap();
+    assert_eq!(plan.terminal, Terminal::Wanted(Some((33, 101))));
+    assert_eq!(planned(&[size, ("/process/terminal", json!(false))]).unwrap().terminal, Terminal::None);
+}
+
+#[test]
+fn sections_of_other_platforms_are_passed_over() {
+    use serde_json::json;
+    let same = planned(&[]).unwrap();
+    for (section, value) in [
+        ("/windows", json!({"layerFolders": ["C:\\a"]})),
+        ("/solaris", json!({"milestone": "x"})),
+        ("/zos", json!({"namespaces": []})),
+        ("/freebsd", json!({"devices": []})),
+    ] {
+        assert_eq!(planned(&[(section, value)]).unwrap(), same, "{section}");
+    }
+}
+
+#[test]
+fn what_a_step_fails_at_has_the_name_of_its_field() {
+    use serde_json::json;
+    let namespaces = json!([{"type": "uts"}, {"type": "time"}, {"type": "network"}, {"type": "ipc", "path": "/i"}, {"type": "mount"}]);
+    let plan = planned(&[
+        ("/linux/namespaces", namespaces),
+        ("/domainname", json!("d")),
+        ("/linux/sysctl", json!({"net.nothing.here": "1"})),
+    ]);
+    let fields: Vec<String> = plan.unwrap().steps.iter().filter_map(Step::field).collect();
+    assert_eq!(
+        fields,
+        ["linux.namespaces", "linux.timeOffsets", "hostname", "domainname", "linux.sysctl.net.nothing.here"]
+    );
 }
 
 #[test]
@@ -87,7 +148,11 @@ fn a_parameter_needs_the_namespace_that_it_is_of() {
     let namespaces = |kinds: &[&str]| json!(kinds.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>());
     let sysctl = json!({"net.ipv4.conf.eth0/10.forwarding": "1"});
     let with = planned(&[("/linux/sysctl", sysctl.clone())]).unwrap();
-    let expected = Step::Parameter { path: "net/ipv4/conf/eth0.10/forwarding".into(), value: "1".into() };
+    let expected = Step::Parameter {
+        key: "net.ipv4.conf.eth0/10.forwarding".into(),
+        path: "net/ipv4/conf/eth0.10/forwarding".into(),
+        value: "1".into(),
+    };
     assert!(with.steps.contains(&expected), "{with}");
     let without = planned(&[("/linux/sysctl", sysctl), ("/linux/namespaces", namespaces(&["pid", "uts", "mount"]))]);
     assert!(without.unwrap_err().contains("namespace of its own"));
@@ -108,16 +173,16 @@ fn files_are_labelled_where_the_kernel_has_labels() {
     use serde_json::json;
     let mut config = template::template(template::For::Root, &facts().hierarchy);
     config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
-    let spec = read::spec(config.to_string().as_bytes()).unwrap();
-    let labelled = |selinux: Module| {
-        let facts = Facts { host: Host { selinux, ..facts().host }, ..facts() };
-        let plan = plan(&spec, &facts).unwrap().to_string();
-        let with: Vec<&str> = plan.lines().filter(|line| line.contains("context=system_u")).collect();
-        let kind = |line: &&str| line.split_once("mount ").unwrap().1.split(' ').next().unwrap().to_owned();
-        with.iter().map(kind).collect::<Vec<_>>()
-    };
-    assert_eq!(labelled(Module::Present), ["tmpfs", "devpts", "tmpfs"]);
-    assert!(labelled(Module::Absent).is_empty());
+    let spec = |config: &serde_json::Value| read::spec(config.to_string().as_bytes()).unwrap();
+    let facts = |selinux: Module| Facts { host: Host { selinux, ..facts().host }, ..facts() };
+    let labelled = plan(&spec(&config), &facts(Module::Present)).unwrap().to_string();
+    let with: Vec<&str> = labelled.lines().filter(|line| line.contains("context=system_u")).collect();
+    let kind = |line: &&str| line.split_once("mount ").unwrap().1.split(' ').next().unwrap().to_owned();
+    assert_eq!(with.iter().map(kind).collect::<Vec<_>>(), ["tmpfs", "devpts", "tmpfs"]);
+    let refused = plan(&spec(&config), &facts(Module::Absent)).unwrap_err().to_string();
+    assert!(refused.starts_with("linux.mountLabel: this host has no SELinux"), "{refused}");
+    config["linux"]["mountLabel"] = json!("");
+    assert!(plan(&spec(&config), &facts(Module::Absent)).is_ok());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::config::{self, Personality, Scheduler};
 use super::memory_policy::{self, MemoryPolicy};
-use super::refused::value;
+use super::refused::{absent, value};
 use super::{Refused, capability, seccomp};
 
 /// Who a process is.
@@ -206,9 +206,7 @@ pub fn identity(
 ) -> Result<Identity, Refused> {
     let kept = annotations.get(KEEP_GROUPS).is_some_and(|value| value != "0");
     let groups = if kept { Groups::Kept } else { Groups::Set(process.user.additional_gids.clone()) };
-    if process.user.username.is_some() {
-        return Err(Refused::Field { field: "process.user.username".into() });
-    }
+    absent(process.user.username.as_ref().filter(|name| !name.is_empty()), "process.user.username")?;
     // For the kernel this number is none: it would leave the runtime's own id, root's (setresuid(2)).
     let ids = [("uid", process.user.uid), ("gid", process.user.gid)];
     let ids = ids.into_iter().chain(process.user.additional_gids.iter().map(|gid| ("additionalGids", *gid)));
@@ -265,6 +263,7 @@ pub fn processors(text: &str) -> Option<Vec<usize>> {
 /// # Errors
 /// Names the field.
 pub fn program(process: &config::Process) -> Result<Program, Refused> {
+    absent(process.command_line.as_ref().filter(|line| !line.is_empty()), "process.commandLine")?;
     if process.args.is_empty() {
         return Err(Refused::Missing { field: "process.args".into() });
     }
@@ -397,8 +396,9 @@ fn scheduling(declared: &Scheduler) -> Result<Scheduling, Refused> {
         return Err(value("process.scheduler.priority", priority.to_string(), "0 without SCHED_FIFO or SCHED_RR"));
     }
     let Scheduler { nice, runtime, deadline, period, .. } = *declared;
-    if (runtime, deadline, period) != (0, 0, 0) && policy != 6 {
-        return Err(value("process.scheduler.runtime", runtime.to_string(), "given with SCHED_DEADLINE only"));
+    let times = [("runtime", runtime), ("deadline", deadline), ("period", period)];
+    if let Some((name, time)) = times.into_iter().find(|(_, time)| *time != 0 && policy != 6) {
+        return Err(value(format!("process.scheduler.{name}"), time.to_string(), "given with SCHED_DEADLINE only"));
     }
     Ok(Scheduling { policy, flags, nice, priority, runtime, deadline, period })
 }
@@ -482,6 +482,21 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_a_niceness_and_a_domain_arrive() {
+        let deadline = r#"{"scheduler":{"policy":"SCHED_DEADLINE","flags":["SCHED_FLAG_RECLAIM","SCHED_FLAG_DL_OVERRUN"],
+            "runtime":10,"deadline":20,"period":30}}"#;
+        let expected = Scheduling { policy: 6, flags: 6, nice: 0, priority: 0, runtime: 10, deadline: 20, period: 30 };
+        assert_eq!(of(deadline).unwrap().scheduling, Some(expected));
+        let nice = of(r#"{"scheduler":{"policy":"SCHED_BATCH","nice":-5}}"#).unwrap().scheduling;
+        assert_eq!(nice.map(|s| (s.policy, s.nice)), Some((3, -5)));
+        let domain = |text: &str| personality(&json(text.as_bytes()).unwrap()).map_err(|refused| refused.to_string());
+        assert_eq!((domain(r#"{"domain":"LINUX"}"#), domain(r#"{"domain":"LINUX32"}"#)), (Ok(0), Ok(8)));
+        assert!(domain(r#"{"domain":"BSD"}"#).unwrap_err().starts_with("linux.personality.domain"));
+        assert!(domain("{}").unwrap_err().starts_with("linux.personality.domain"));
+        assert!(domain(r#"{"domain":"LINUX","flags":["X"]}"#).unwrap_err().starts_with("linux.personality.flags"));
+    }
+
+    #[test]
     fn a_capability_that_is_not_given_is_a_warning() {
         let process = json(
             br#"{"capabilities":{"bounding":["CAP_NEW_THING","CAP_KILL","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE"],
@@ -518,9 +533,17 @@ mod tests {
             (r#"{"oomScoreAdj":2000}"#, "process.oomScoreAdj"),
             (r#"{"user":{"uid":4294967295}}"#, "process.user.uid"),
             (r#"{"user":{"gid":4294967295}}"#, "process.user.gid"),
+            (r#"{"user":{"username":"bob"}}"#, "process.user.username"),
             (r#"{"user":{"additionalGids":[1,4294967295]}}"#, "process.user.additionalGids"),
             (r#"{"scheduler":{"policy":"SCHED_NOW"}}"#, "process.scheduler.policy"),
             (r#"{"scheduler":{"policy":"SCHED_OTHER","priority":1}}"#, "process.scheduler.priority"),
+            (r#"{"scheduler":{"policy":"SCHED_FIFO","priority":-1}}"#, "process.scheduler.priority"),
+            (r#"{"scheduler":{"policy":"SCHED_OTHER","nice":20}}"#, "process.scheduler.nice"),
+            (r#"{"scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_X"]}}"#, "process.scheduler.flags"),
+            (r#"{"scheduler":{"policy":"SCHED_OTHER","runtime":5}}"#, "process.scheduler.runtime"),
+            (r#"{"scheduler":{"policy":"SCHED_FIFO","deadline":5}}"#, "process.scheduler.deadline"),
+            (r#"{"scheduler":{"policy":"SCHED_IDLE","period":5}}"#, "process.scheduler.period"),
+            (r#"{"ioPriority":{"class":"IOPRIO_CLASS_X","priority":0}}"#, "process.ioPriority.class"),
             (r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":9}}"#, "process.ioPriority.priority"),
             (r#"{"execCPUAffinity":{"initial":"x"}}"#, "process.execCPUAffinity.initial"),
             (r#"{"execCPUAffinity":{"initial":"0","final":"3-1"}}"#, "process.execCPUAffinity.final"),

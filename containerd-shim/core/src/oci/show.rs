@@ -62,7 +62,7 @@ impl fmt::Display for Step {
             Self::Keyring => f.write_str("have a session keyring of its own"),
             Self::HostName(name) => write!(f, "set the host name {name}"),
             Self::DomainName(name) => write!(f, "set the domain name {name}"),
-            Self::Parameter { path, value } => write!(f, "set /proc/sys/{path} to {value}"),
+            Self::Parameter { path, value, .. } => write!(f, "set /proc/sys/{path} to {value}"),
             Self::AttachRoot(Place::Apart) => f.write_str("attach the root file system"),
             Self::AttachRoot(Place::Among) => f.write_str("attach the root file system among the runtime's own mounts"),
             Self::Mount(mount) => mount.fmt(f),

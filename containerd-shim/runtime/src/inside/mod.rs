@@ -99,7 +99,10 @@ fn become_program(plan: &Plan, mut ground: Ground) -> Result<Never, Failure> {
     for (index, step) in plan.steps.iter().enumerate() {
         process.perform(index, step).map_err(|error| match step {
             Step::Hooks => Failure(error.to_string()),
-            step => Failure(format!("{step}: {error}")),
+            step => Failure(match step.field() {
+                Some(field) => format!("{field}: {step}: {error}"),
+                None => format!("{step}: {error}"),
+            }),
         })?;
     }
     rustix::process::setsid().map_err(|error| Failure(format!("make a session: {error}")))?;
@@ -162,7 +165,7 @@ impl NewProcess<'_> {
             },
             Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
             Step::DomainName(name) => Ok(rustix::system::setdomainname(name.as_bytes())?),
-            Step::Parameter { path, value } => parameter(path, value),
+            Step::Parameter { path, value, .. } => parameter(path, value),
             Step::AttachRoot(place) => self.attach_root(*place),
             Step::Mount(mount) => {
                 let source = self.ground.sources.get_mut(index).and_then(Option::take);

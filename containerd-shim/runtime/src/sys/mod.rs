@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod clone;
 pub mod descriptors;
 pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod program;
 pub mod seccomp;
