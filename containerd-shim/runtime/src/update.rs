@@ -64,7 +64,9 @@ fn check_memory(wanted: &Resources, groups: &Groups) -> Result<(), Failure> {
         .find_map(|file| std::fs::read_to_string(folder?.join(file)).ok()?.trim().parse::<i64>().ok())
         .unwrap_or(0);
     match memory.limit.filter(|limit| *limit > 0 && *limit < used) {
-        Some(limit) => Err(Failure(format!("memory.limit: {limit} is below the {used} bytes that are in use"))),
+        Some(limit) => {
+            Err(Failure(format!("linux.resources.memory.limit: {limit} is below the {used} bytes that are in use")))
+        }
         None => Ok(()),
     }
 }

@@ -497,6 +497,15 @@ mod tests {
     }
 
     #[test]
+    fn labels_arrive_where_the_kernel_has_them() {
+        let process = json(br#"{"apparmorProfile":"p","selinuxLabel":"l"}"#).unwrap();
+        let host = Host { apparmor: Module::Present, selinux: Module::Present, ..HOST };
+        let labels = identity(&process, &config::Linux::default(), &BTreeMap::new(), host).unwrap().labels;
+        assert_eq!(labels, [Label::AppArmor("p".into()), Label::SeLinux("l".into())]);
+        assert!(of(r#"{"apparmorProfile":"unconfined","selinuxLabel":""}"#).unwrap().labels.is_empty());
+    }
+
+    #[test]
     fn a_capability_that_is_not_given_is_a_warning() {
         let process = json(
             br#"{"capabilities":{"bounding":["CAP_NEW_THING","CAP_KILL","CAP_SYS_ADMIN","CAP_CHECKPOINT_RESTORE"],

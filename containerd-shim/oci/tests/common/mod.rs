@@ -79,14 +79,6 @@ impl Bundle {
         self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
-    /// Runs it and leaves what it has made; what it said was wrong.
-    pub(crate) fn complaint(&self, words: &[&str]) -> String {
-        let file = self.folder.join("complaint");
-        let mut command = self.command(words);
-        let _ = command.stdout(Stdio::null()).stderr(fs::File::create(&file).unwrap()).status().unwrap();
-        fs::read_to_string(file).unwrap()
-    }
-
     /// Runs it in the foreground; what its program said.
     pub(crate) fn run(&self) -> String {
         let output = self.hull(&["run", &self.id]);

@@ -5,6 +5,8 @@ mod common;
 mod half_made;
 mod hooks;
 mod mounts;
+#[path = "../common/neighbour.rs"]
+mod neighbour;
 
 use std::fs;
 use std::io::Read;
@@ -13,6 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use common::{Bundle, can_run, text};
+use neighbour::Neighbour;
 use serde_json::{Value, json};
 
 /// Where in its life its container is.
@@ -381,7 +384,7 @@ fn a_namespace_of_the_hosts_is_joined_by_a_container_with_other_users() {
         return;
     }
     // Made by root of the host, whose it stays.
-    let neighbour = Neighbour::new("--net");
+    let neighbour = Neighbour::new(&["--net"]);
     let theirs = fs::read_link(neighbour.namespace("net")).unwrap();
     let mut bundle = with_users(&["wait"]);
     join(&mut bundle, "network", &neighbour.namespace("net"));
@@ -436,42 +439,6 @@ fn a_network_device_moves_into_the_container_with_its_name_and_address() {
     assert!(bundle.refused().contains("linux.netDevices"), "it is not there any more");
 }
 
-/// A process in namespaces of its own, until it is dropped.
-struct Neighbour(std::process::Child);
-
-impl Neighbour {
-    /// Made by unshare(1) with this option.
-    fn new(option: &str) -> Neighbour {
-        let child = std::process::Command::new("unshare").args([option, "--fork", "sleep", "60"]).spawn().unwrap();
-        let neighbour = Neighbour(child);
-        while neighbour.inner().is_none() {}
-        neighbour
-    }
-
-    /// The process in the namespaces, once it is there.
-    fn inner(&self) -> Option<i32> {
-        let pid = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let child = children.split_ascii_whitespace().next()?.parse().ok()?;
-        let program = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-        (program.trim() == "sleep").then_some(child)
-    }
-
-    fn namespace(&self, file: &str) -> String {
-        format!("/proc/{}/ns/{file}", self.inner().unwrap())
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        if let Some(pid) = self.inner() {
-            let _ = hull_runtime::sys::process::kill(pid, 9);
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Has the container join a namespace, or makes it a new one.
 fn join(bundle: &mut Bundle, kind: &str, path: &str) {
     let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
@@ -484,7 +451,7 @@ fn process_ids_are_joined_by_path_and_left_again() {
     if !can_run() {
         return;
     }
-    let neighbour = Neighbour::new("--pid");
+    let neighbour = Neighbour::new(&["--pid"]);
     let mut bundle = Bundle::new(&["cat", "/proc/1/comm"]);
     join(&mut bundle, "pid", &neighbour.namespace("pid"));
     assert_eq!(bundle.run(), "sleep\n");
@@ -496,7 +463,7 @@ fn a_failure_beside_a_joined_namespace_ends_nobody_else() {
     if !can_run() {
         return;
     }
-    let neighbour = Neighbour::new("--pid");
+    let neighbour = Neighbour::new(&["--pid"]);
     let mut bundle = Bundle::new(&["true"]);
     join(&mut bundle, "pid", &neighbour.namespace("pid"));
     bundle.config["hostname"] = json!("");
