@@ -6,6 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::common::{Bundle, binary, can_run, text};
+use crate::with_users;
 
 /// Keeps only these kinds of namespaces.
 fn only(bundle: &mut Bundle, kinds: &[&str]) {
@@ -137,6 +138,20 @@ fn what_the_host_mounts_later_is_seen_where_propagation_is_inwards() {
         assert_eq!(root.contains(" master:"), inwards, "{propagation:?}: {root}");
         assert_eq!(root.contains(" shared:"), propagation.ends_with("shared"), "{propagation:?}: {root}");
         assert_eq!(root.contains(" unbindable"), propagation.ends_with("unbindable"), "{propagation:?}: {root}");
+    }
+}
+
+#[test]
+fn only_the_root_is_shared_where_only_that_is_asked_for() {
+    if !can_run() {
+        return;
+    }
+    let show = ["cat", "/proc/self/mountinfo"];
+    for mut bundle in [Bundle::new(&show), with_users(&show)] {
+        bundle.config["linux"]["rootfsPropagation"] = json!("shared");
+        let said = on_shared_mounts(&bundle, &format!("$hull run {} 2>&1", bundle.id));
+        let shared = said.lines().filter(|line| line.contains(" shared:")).map(|line| line.split(' ').nth(4));
+        assert_eq!(shared.collect::<Vec<_>>(), [Some("/")], "{said}");
     }
 }
 

@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use hull_oci_core::oci::devices::{Kind, Node, Origin};
-use hull_oci_core::oci::mounts::{Depth, Links};
+use hull_oci_core::oci::mounts::{Depth, Links, propagation};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, fstat};
 use rustix::io::Errno;
 
 use super::mounts::open_bind;
 use super::tree::{Shape, Tree, put};
+use crate::sys::mount::{self, Reach};
 
 /// Makes one. `source` is a mount of a node, where the runtime knows that none can be made.
 pub(super) fn make(tree: &mut Tree, node: &Node, source: Option<OwnedFd>) -> io::Result<()> {
@@ -66,5 +67,7 @@ fn check(tree: &Tree, node: &Node) -> io::Result<()> {
 
 fn bind(tree: &Tree, node: &Node, source: &OwnedFd) -> io::Result<()> {
     let place = tree.make(&node.path, Shape::File, Links::Followed)?;
+    // It comes from the host, whose peer it is not to be.
+    mount::propagate(source.as_fd(), propagation::PRIVATE, Reach::One)?;
     put(source.as_fd(), place.as_fd())
 }

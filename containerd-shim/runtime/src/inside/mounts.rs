@@ -122,10 +122,6 @@ pub(crate) fn open_bind(path: &str, depth: Depth) -> io::Result<OwnedFd> {
 
 fn attach(tree: &mut Tree, mount: &Mount, detached: OwnedFd) -> io::Result<()> {
     let shape = if is_folder(detached.as_fd())? { Shape::Folder } else { Shape::File };
-    // What is bound is no peer of the host's, unless that is asked for.
-    if mount.propagation.is_empty() {
-        mount::propagate(detached.as_fd(), propagation::PRIVATE, Reach::Tree)?;
-    }
     change(detached.as_fd(), mount.attributes, Reach::One)?;
     let place = tree.make(&mount.target, shape, mount.links)?;
     if rustix::fs::fstatfs(&place)?.f_type as u64 == PROC
@@ -138,6 +134,10 @@ fn attach(tree: &mut Tree, mount: &Mount, detached: OwnedFd) -> io::Result<()> {
 }
 
 fn finish(tree: &mut Tree, mount: &Mount, made: OwnedFd, place: OwnedFd) -> io::Result<()> {
+    // What is bound is no peer of the host's, unless that is asked for.
+    if mount.propagation.is_empty() {
+        mount::propagate(made.as_fd(), propagation::PRIVATE, Reach::Tree)?;
+    }
     change(made.as_fd(), mount.recursive, Reach::Tree)?;
     put(made.as_fd(), place.as_fd())?;
     for flags in &mount.propagation {
@@ -292,6 +292,7 @@ fn version_1(tree: &mut Tree, mount: &Mount, groups: &[(String, PathBuf)]) -> io
         }
         // Its hierarchy is there, and its group was not to be made.
         let Ok(view) = open_bind(&folder.to_string_lossy(), Depth::One) else { continue };
+        mount::propagate(view.as_fd(), propagation::PRIVATE, Reach::One)?;
         change(view.as_fd(), mount.attributes, Reach::One)?;
         rustix::fs::mkdirat(&top, name, Mode::from_raw_mode(0o755))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
