@@ -78,7 +78,9 @@ impl fmt::Display for Missed {
             Why::NotPermitted => (".effective", "it is not among the permitted ones"),
             Why::NotInheritable => (".ambient", "it is not among the permitted and the inheritable ones"),
         };
-        write!(f, "process.capabilities{field}: {} is left out: {why}", self.name)
+        // In runc's words, which tools look for.
+        let what = "ignoring unknown or unavailable capabilities";
+        write!(f, "process.capabilities{field}: {what}: [{}] ({why})", self.name)
     }
 }
 
@@ -519,12 +521,15 @@ mod tests {
             identity.missed.iter().map(Missed::to_string).collect::<Vec<_>>()
         };
         let everywhere = [
-            "process.capabilities: CAP_NEW_THING is left out: this kernel does not know it",
-            "process.capabilities: CAP_SYS_ADMIN is left out: the runtime does not have it",
-            "process.capabilities: CAP_CHECKPOINT_RESTORE is left out: this kernel does not know it",
-            "process.capabilities.effective: CAP_FOWNER is left out: it is not among the permitted ones",
-            "process.capabilities.ambient: CAP_CHOWN is left out: it is not among the permitted and the inheritable ones",
+            ("", "CAP_NEW_THING", "this kernel does not know it"),
+            ("", "CAP_SYS_ADMIN", "the runtime does not have it"),
+            ("", "CAP_CHECKPOINT_RESTORE", "this kernel does not know it"),
+            (".effective", "CAP_FOWNER", "it is not among the permitted ones"),
+            (".ambient", "CAP_CHOWN", "it is not among the permitted and the inheritable ones"),
         ];
+        let everywhere = everywhere.map(|(field, name, why)| {
+            format!("process.capabilities{field}: ignoring unknown or unavailable capabilities: [{name}] ({why})")
+        });
         assert_eq!(said("{}"), everywhere);
         let own_users = said(r#"{"namespaces":[{"type":"user"}]}"#);
         assert!(own_users.len() == 4 && !own_users.iter().any(|line| line.contains("SYS_ADMIN")), "{own_users:?}");
