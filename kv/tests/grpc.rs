@@ -59,6 +59,18 @@ const CHECK: &str = "/grpc.health.v1.Health/Check";
 const SERVING: [u8; 7] = [0, 0, 0, 0, 2, 0x08, 1];
 
 #[tokio::test]
+async fn who_asks_for_a_head_gets_no_body() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    for path in ["/version", "/health", "/kv/a"] {
+        let request = Request::head(format!("http://x{path}")).body(()).expect("request");
+        let (answer, _) = connect(&member).await.send_request(request, true).expect("send");
+        let mut body = answer.await.expect("an answer").into_body();
+        assert!(body.data().await.is_none(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn health_is_asked_of_the_whole_and_of_nothing_else() {
     let folder = folder();
     let member = Member::start(folder.path());

@@ -36,7 +36,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         flag: "max-concurrent-streams",
         variable: "ETCD_MAX_CONCURRENT_STREAMS",
-        default: "4294967295",
+        default: "16384",
         help: "requests and streams that one connection may have open at a time",
     },
     Setting {

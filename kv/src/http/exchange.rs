@@ -86,6 +86,8 @@ fn any(
     mut respond: Respond,
 ) -> Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>> {
     let request = head.request(Body::new(Received(body)));
+    // An answer to such a request has a head only (RFC 9110, section 9.3.2).
+    let wants_head = head.method() == b"HEAD";
     Box::pin(async move {
         let Ok(request) = request else {
             let mut refusal = Response::new(());
@@ -96,7 +98,7 @@ fn any(
         let response = unless(|context| respond.poll_reset(context), answer).await?;
         let (head, body) = response.into_parts();
         let head = Response::from_parts(head, ());
-        if http_body::Body::is_end_stream(&body) {
+        if wants_head || http_body::Body::is_end_stream(&body) {
             return respond.empty(&head);
         }
         send(body, respond.begin(&head)?).await

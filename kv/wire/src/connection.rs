@@ -32,6 +32,9 @@ const READ: usize = 64 * 1024;
 /// answer to the message itself, which mostly comes right behind it.
 const PONG_WAITS: Duration = Duration::from_millis(5);
 
+/// Requests that are taken before others than the connection have a turn.
+const TURN: usize = 256;
+
 /// Room for so many requests is kept for the next that come together.
 const ARRIVED_KEPT: usize = 32;
 
@@ -149,11 +152,12 @@ struct Connection {
 impl Connection {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.shared.lock().wake_up();
+        let mut handed_over = 0;
         loop {
             let may_read = self.shared.lock().may_read();
             let read = if may_read { self.read(context) } else { Poll::Pending };
             match read {
-                Poll::Ready(Ok(Read::Some)) => self.hand_over(),
+                Poll::Ready(Ok(Read::Some)) => handed_over += self.hand_over(),
                 Poll::Ready(Ok(Read::End)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(Broken::Protocol(reason))) => {
                     // As much as the network takes at once: whoever breaks rules is not waited for.
@@ -168,7 +172,12 @@ impl Connection {
             self.look_at_pong(context);
             let is_written = self.write(context)?.is_ready();
             if read.is_ready() {
-                continue;
+                if handed_over < TURN {
+                    continue;
+                }
+                // Whoever answers has a turn before more is read: else a client that never stops would fill the memory with requests.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if !is_written {
                 return Poll::Pending;
@@ -196,14 +205,16 @@ impl Connection {
         })
     }
 
-    /// Hands over the requests that came together.
-    fn hand_over(&mut self) {
+    /// Hands over the requests that came together, and says how many they were.
+    fn hand_over(&mut self) -> usize {
+        let count = self.exchanges.len();
         for exchange in self.exchanges.drain(..) {
             (self.on_request)(exchange);
         }
         if self.exchanges.capacity() > ARRIVED_KEPT {
             (self.arrived, self.exchanges) = (Vec::new(), Vec::new());
         }
+        count
     }
 
     /// Lets the answer to a ping go if it has waited long enough, and sees to it that it is looked at again if not.
@@ -222,8 +233,12 @@ impl Connection {
         }
         drop(session);
         let timer = self.pong_timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        while timer.as_mut().poll(context).is_ready() {
+        if timer.as_mut().poll(context).is_ready() {
             timer.as_mut().reset(until);
+            if timer.as_mut().poll(context).is_ready() {
+                // It ran down meanwhile.
+                context.waker().wake_by_ref();
+            }
         }
     }
 

@@ -128,7 +128,9 @@ impl Heading {
             b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => return None,
             b"te" if &*value != b"trailers" => return None,
             b"content-length" => {
-                let length = std::str::from_utf8(&value).ok()?.parse().ok()?;
+                // Digits only, which is less than a number may be made of elsewhere.
+                let digits = std::str::from_utf8(&value).ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()));
+                let length = digits?.parse().ok()?;
                 if self.content_length.is_some_and(|other| other != length) {
                     return None;
                 }
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_breaks_a_rule_is_malformed() {
-        let flaws: [&[(&str, &str)]; 11] = [
+        let flaws: [&[(&str, &str)]; 12] = [
             &[(":path", "/")],
             &[(":status", "200")],
             &[("a", "b"), (":method", "GET")],
@@ -221,6 +223,7 @@ mod tests {
             &[("connection", "close")],
             &[("te", "gzip")],
             &[("content-length", "1"), ("content-length", "2")],
+            &[("content-length", "+5")],
         ];
         for flaw in flaws {
             assert_eq!(with(flaw).err(), Some(Flaw::Malformed), "{flaw:?}");

@@ -391,6 +391,34 @@ fn a_window_that_shrinks_below_nothing_is_respected() {
 }
 
 #[test]
+fn a_client_changes_its_mind_about_windows_a_thousand_times_at_most() {
+    let mut client = Client::new();
+    // Of one frame, the last word counts.
+    let words: Vec<u8> = (0..2000_u32).flat_map(|at| [&[0, 4][..], &at.to_be_bytes()].concat()).collect();
+    client.send(&frame(SETTINGS, 0, 0, &words)).expect("settings");
+    let many = (0..2000).find_map(|at| client.send(&setting(4, 10_000 + at)).err());
+    assert_eq!(many, Some(Reason::ENHANCE_YOUR_CALM));
+}
+
+#[test]
+fn what_is_taken_back_behind_a_closed_window_makes_room_at_once() {
+    let mut client = Client::new();
+    for at in 0..10 * STREAMS {
+        let stream = 2 * at + 1;
+        assert_eq!(client.send(&request(stream, END_STREAM)), Ok(1), "request {at}");
+        let exchange = client.requests.pop().expect("a request");
+        exchange.respond().message(Bytes::from(vec![0; 60_000])).expect("queued, but for the first");
+        client.send(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).expect("taken back");
+    }
+    client.came();
+    client.send(&update(0, 100_000)).expect("a window");
+    assert_eq!(client.came(), [], "nobody wants them any more");
+    client.send(&request(1001, END_STREAM)).expect("a request");
+    client.requests.pop().expect("a request").respond().message(Bytes::from(vec![0; 60_000])).expect("sent");
+    assert_eq!(client.came().iter().filter(|frame| frame.0 == DATA).map(|frame| frame.3.len()).sum::<usize>(), 60_000);
+}
+
+#[test]
 fn an_answer_is_a_head_a_message_and_an_end() {
     let mut client = Client::new();
     for stream in [1, 3] {

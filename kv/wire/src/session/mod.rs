@@ -19,7 +19,7 @@ use crate::{
 };
 use receive::Block;
 pub(crate) use stream::End;
-use stream::{Receives, Sends, Streams};
+use stream::{ROOM_KEPT, Receives, Sends, Streams};
 
 /// What a client may send before it must wait for this side (bytes), for a request and for a connection: a megabyte, so that one
 /// large request does not wait for a round trip.
@@ -91,8 +91,10 @@ pub(crate) struct Session {
     /// What a stream may send at first.
     first_window: i64,
     max_payload: usize,
-    /// Streams that have something to send.
-    line: VecDeque<usize>,
+    /// Streams that have something to send, and their numbers: those that ended meanwhile are passed over.
+    line: VecDeque<(usize, u32)>,
+    /// How often the client changed what a stream may send at first.
+    resizes: u32,
 
     /// Whoever writes to the network, and whether it looks anyway before it sleeps.
     writer: Option<Waker>,
@@ -134,6 +136,7 @@ impl Session {
             first_window: FIRST_WINDOW,
             max_payload: frame::MAX_PAYLOAD,
             line: VecDeque::new(),
+            resizes: 0,
             writer: None,
             writer_is_up: true,
         }
@@ -337,13 +340,16 @@ impl Session {
         stream.end = None;
         stream.wake();
         self.forget_if_done(key);
+        if self.line.len() > 2 * self.streams.len() + ROOM_KEPT {
+            self.line.retain(|(key, id)| self.streams.is(*key, *id));
+        }
     }
 
     /// Forgets a stream on which nothing more happens, and that nobody holds on to.
     fn forget_if_done(&mut self, key: usize) {
         let stream = &self.streams[key];
         let is_done = stream.reset.is_some() || stream.sends == Sends::Over;
-        if is_done && stream.handles == 0 && !stream.stands_in_line {
+        if is_done && stream.handles == 0 {
             let unread = self.streams.remove(key).received.clear();
             self.took_of_connection(unread);
         }

@@ -1,8 +1,6 @@
 //! What comes from the client, frame by frame (RFC 9113, section 6).
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     MAX_HEAD, Session, WINDOW,
     stream::{Queue, Receives, Sends, Stream},
@@ -16,6 +14,9 @@ use crate::{
 
 /// Frames that one header block may come in: a head that is as large as it may be needs two.
 const MAX_FRAGMENTS: usize = 8;
+
+/// How often a client may change what streams may send at first: those that measure their network do so a dozen times.
+const MAX_RESIZES: u32 = 1000;
 
 /// What priorities take in a frame of headers (bytes, section 6.2). Nobody looks at them (section 5.3.2).
 const PRIORITY: usize = 5;
@@ -142,7 +143,7 @@ impl Session {
             stream.receives = Receives::Over;
         }
         if is_wanted {
-            stream.received.push(Bytes::copy_from_slice(data));
+            stream.received.append(data);
             if let Some(receiver) = stream.receiver.take() {
                 receiver.wake();
             }
@@ -295,9 +296,19 @@ impl Session {
         }
         let (settings, []) = payload.as_chunks::<6>() else { return Err(Reason::FRAME_SIZE_ERROR) };
         self.greeted = true;
+        let mut first_window = self.first_window;
         for [a, b, value @ ..] in settings {
-            self.set(u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value))?;
+            let (setting, value) = (u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value));
+            match setting {
+                setting::INITIAL_WINDOW_SIZE => first_window = i64::from(value),
+                _ => self.set(setting, value)?,
+            }
+            if first_window > MAX_WINDOW {
+                return Err(Reason::FLOW_CONTROL_ERROR);
+            }
         }
+        // Nothing is sent between two settings of a frame: the last one counts.
+        self.resize_windows(first_window)?;
         frame::put(&mut self.out, kind::SETTINGS, flag::ACK, 0, &[]);
         Ok(())
     }
@@ -306,17 +317,6 @@ impl Session {
         match setting {
             setting::HEADER_TABLE_SIZE => self.encoder.limit(value as usize),
             setting::ENABLE_PUSH if value > 1 => return Err(Reason::PROTOCOL_ERROR),
-            setting::INITIAL_WINDOW_SIZE => {
-                let value = i64::from(value);
-                if value > MAX_WINDOW {
-                    return Err(Reason::FLOW_CONTROL_ERROR);
-                }
-                // It counts for what is open, too (section 6.9.2).
-                let more = value - std::mem::replace(&mut self.first_window, value);
-                for key in self.streams.open_keys() {
-                    self.widen(key, more)?;
-                }
-            }
             setting::MAX_FRAME_SIZE => {
                 let value = value as usize;
                 if !(MAX_PAYLOAD..1 << 24).contains(&value) {
@@ -328,6 +328,20 @@ impl Session {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What streams may send at first is another number now, which counts for those that are open, too (section 6.9.2).
+    fn resize_windows(&mut self, first_window: i64) -> Result<(), Reason> {
+        let more = first_window - std::mem::replace(&mut self.first_window, first_window);
+        if more == 0 {
+            return Ok(());
+        }
+        // It takes a look at each stream: not something to be asked for without end.
+        self.resizes += 1;
+        if self.resizes > MAX_RESIZES {
+            return Err(Reason::ENHANCE_YOUR_CALM);
+        }
+        self.streams.open_keys().into_iter().try_for_each(|key| self.widen(key, more))
     }
 
     /// The client takes more of a stream now, or less.

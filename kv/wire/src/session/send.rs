@@ -1,10 +1,16 @@
 //! What goes to the client: answers, as far as it lets them through.
-use std::task::{Context, Poll};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::{End, Ended, OUT_FULL, OUT_KEPT, Session, remember, stream::Receives, stream::Sends};
+use super::{
+    End, Ended, OUT_FULL, OUT_KEPT, Session, remember,
+    stream::{ROOM_KEPT, Receives, Sends},
+};
 use crate::{
     Reason,
     frame::{self, HEADER, MAX_PAYLOAD, flag, kind},
@@ -21,7 +27,7 @@ impl Session {
         let stream = &mut self.streams[key];
         let length = message.len();
         let has_room = stream.send_window >= length as i64 && self.send_window >= length as i64;
-        if has_room && length <= self.max_payload && self.out.len() + length < OUT_FULL {
+        if (has_room || length == 0) && length <= self.max_payload && self.out.len() + length < OUT_FULL {
             // Nothing waits ahead of it: its head just went out.
             stream.send_window -= length as i64;
             self.send_window -= length as i64;
@@ -182,20 +188,24 @@ impl Session {
         let stream = &mut self.streams[key];
         if !stream.stands_in_line && !stream.queued.is_empty() && stream.send_window > 0 {
             stream.stands_in_line = true;
-            self.line.push_back(key);
+            self.line.push_back((key, stream.id));
         }
     }
 
     /// Sends what may be sent, a frame of each stream in turn.
     pub(super) fn pump(&mut self) {
         while self.send_window > 0 && self.out.len() < OUT_FULL {
-            let Some(key) = self.line.pop_front() else { return };
-            let stream = &mut self.streams[key];
-            stream.stands_in_line = false;
-            if stream.reset.is_some() {
-                self.forget_if_done(key);
+            let Some((key, id)) = self.line.pop_front() else {
+                if self.line.capacity() > ROOM_KEPT {
+                    self.line = VecDeque::new();
+                }
+                return;
+            };
+            if !self.streams.is(key, id) || self.streams[key].reset.is_some() {
                 continue;
             }
+            let stream = &mut self.streams[key];
+            stream.stands_in_line = false;
             let most = self.max_payload.min(stream.send_window.min(self.send_window).max(0) as usize);
             if most == 0 {
                 // The client has changed its mind; it lines up again when it may send.

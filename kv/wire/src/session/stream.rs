@@ -1,18 +1,23 @@
 //! The streams of a connection: one request and its answer each.
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::{Head, Reason};
 
-/// Bytes that wait, in pieces none of which is empty. The first piece, which mostly is the only one, needs no allocation.
+/// A piece that is shorter goes together with those behind it (bytes): each piece costs room beside its own.
+const SHORT: usize = 1024;
+
+/// Bytes that wait, in pieces none of which is empty. The first piece, which mostly is the only one, needs no further allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     first: Bytes,
     rest: VecDeque<Bytes>,
+    /// Short pieces behind them, which become one.
+    tail: BytesMut,
 }
 
 impl Queue {
@@ -24,8 +29,28 @@ impl Queue {
     pub(crate) fn push(&mut self, piece: Bytes) {
         if self.first.is_empty() {
             self.first = piece;
-        } else if !piece.is_empty() {
+            return;
+        }
+        self.close_tail();
+        if !piece.is_empty() {
             self.rest.push_back(piece);
+        }
+    }
+
+    /// Adds bytes, a copy of which is kept.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        if self.first.is_empty() || bytes.len() >= SHORT {
+            return self.push(Bytes::copy_from_slice(bytes));
+        }
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() >= SHORT {
+            self.close_tail();
+        }
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.rest.push_back(std::mem::take(&mut self.tail).freeze());
         }
     }
 
@@ -34,7 +59,17 @@ impl Queue {
         if self.first.is_empty() {
             return None;
         }
-        Some(std::mem::replace(&mut self.first, self.rest.pop_front().unwrap_or_default()))
+        let next = self.next();
+        Some(std::mem::replace(&mut self.first, next))
+    }
+
+    /// The piece behind the first one; empty if there is none.
+    fn next(&mut self) -> Bytes {
+        match self.rest.pop_front() {
+            Some(piece) => piece,
+            None if self.tail.is_empty() => Bytes::new(),
+            None => std::mem::take(&mut self.tail).freeze(),
+        }
     }
 
     /// The first piece; empty if there is none.
@@ -46,13 +81,13 @@ impl Queue {
     pub(crate) fn advance(&mut self, count: usize) {
         self.first.advance(count);
         if self.first.is_empty() {
-            self.first = self.rest.pop_front().unwrap_or_default();
+            self.first = self.next();
         }
     }
 
     /// Forgets everything and says how much it was (bytes).
     pub(crate) fn clear(&mut self) -> usize {
-        let length = self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>();
+        let length = self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>() + self.tail.len();
         *self = Self::default();
         length
     }
@@ -133,6 +168,9 @@ impl Stream {
     }
 }
 
+/// Room for so many streams is kept on a connection that has none.
+pub(crate) const ROOM_KEPT: usize = 64;
+
 /// All streams that are open or that somebody still holds on to.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
@@ -179,9 +217,18 @@ impl Streams {
         }
     }
 
-    /// Forgets a stream that is closed.
+    /// Forgets a stream that is closed. Room for many is given back when none is left.
     pub(crate) fn remove(&mut self, key: usize) -> Stream {
-        self.all.remove(key)
+        let stream = self.all.remove(key);
+        if self.all.is_empty() && self.all.capacity() > ROOM_KEPT {
+            *self = Self::default();
+        }
+        stream
+    }
+
+    /// Whether this is still the stream with this number.
+    pub(crate) fn is(&self, key: usize, id: u32) -> bool {
+        self.all.get(key).is_some_and(|stream| stream.id == id)
     }
 
     /// The keys of those that are open.
@@ -220,5 +267,21 @@ mod tests {
         queue.advance(1);
         assert_eq!(queue.pop().as_deref(), Some(&b"c"[..]));
         assert_eq!((queue.clear(), queue.is_empty()), (3, true));
+    }
+
+    #[test]
+    fn short_pieces_become_few_and_stay_in_order() {
+        let (mut queue, mut all) = (Queue::default(), Vec::new());
+        for length in (0..3000).map(|at| at % 7).chain([SHORT, 1, 2, SHORT - 1, 3]) {
+            let piece: Vec<u8> = (0..length).map(|at| (all.len() + at) as u8).collect();
+            queue.append(&piece);
+            all.extend_from_slice(&piece);
+        }
+        assert!(queue.rest.len() < all.len() / SHORT + 4, "{} pieces of {} bytes", queue.rest.len(), all.len());
+        let mut came = Vec::new();
+        while let Some(piece) = queue.pop() {
+            came.extend_from_slice(&piece);
+        }
+        assert_eq!((came == all, queue.clear()), (true, 0));
     }
 }
