@@ -535,15 +535,15 @@ fn a_capability_that_cannot_be_given_is_warned_of_and_left_out() {
     }
     let mut bundle = Bundle::new(&["cat", "/proc/self/status"]);
     let names = json!(["CAP_KILL", "CAP_NEW_THING"]);
-    bundle.config["process"]["capabilities"] =
-        json!({"bounding": names, "permitted": names, "effective": names, "ambient": ["CAP_KILL"]});
+    bundle.config["process"]["capabilities"] = json!({"bounding": names, "permitted": names, "effective": names, "inheritable": ["CAP_CHOWN"], "ambient": ["CAP_KILL"]});
     let ran = bundle.hull(&["--log", "log", "--log-format", "json", "run", &bundle.id]);
     assert!(ran.status.success(), "{}", text(&ran.stderr));
     assert!(text(&ran.stdout).contains("CapBnd:\t0000000000000020"), "{}", text(&ran.stdout));
     let log = fs::read_to_string(bundle.folder.join("log")).unwrap();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{log}");
-    for (line, said) in lines.iter().zip(["capabilities: [CAP_NEW_THING]", "capabilities: [CAP_KILL]"]) {
+    assert_eq!(lines.len(), 3, "{log}");
+    for (line, name) in lines.iter().zip(["CAP_NEW_THING", "CAP_CHOWN", "CAP_KILL"]) {
+        let said = &format!("capabilities: [{name}]");
         assert_eq!(line["level"], "warning");
         assert!(line["msg"].as_str().unwrap().contains(said) && text(&ran.stderr).contains(said), "{log}");
     }

@@ -64,6 +64,8 @@ pub enum Why {
     Unknown,
     /// The runtime does not have it.
     NotHeld,
+    /// It is to be permitted or inheritable and is not among the bounding ones: none is gained beyond them (capabilities(7)).
+    NotBounding,
     /// It is to be effective and is not permitted.
     NotPermitted,
     /// It is to be ambient and is not both permitted and inheritable (capabilities(7)).
@@ -75,6 +77,7 @@ impl fmt::Display for Missed {
         let (field, why) = match self.why {
             Why::Unknown => ("", "this kernel does not know it"),
             Why::NotHeld => ("", "the runtime does not have it"),
+            Why::NotBounding => ("", "it is not among the bounding ones"),
             Why::NotPermitted => (".effective", "it is not among the permitted ones"),
             Why::NotInheritable => (".ambient", "it is not among the permitted and the inheritable ones"),
         };
@@ -291,7 +294,8 @@ fn held(process: &config::Process, host: Host) -> Held {
         bounding: bits(&sets.bounding),
         effective: bits(&sets.effective),
         permitted: bits(&sets.permitted),
-        inheritable: bits(&sets.inheritable),
+        // The kernel takes none beyond the bounding ones.
+        inheritable: bits(&sets.inheritable) & bits(&sets.bounding),
         ambient: bits(&sets.ambient),
     })
 }
@@ -300,11 +304,12 @@ fn held(process: &config::Process, host: Host) -> Held {
 fn missed(process: &config::Process, linux: &config::Linux, host: Host) -> Vec<Missed> {
     let Some(sets) = &process.capabilities else { return Vec::new() };
     let held = if linux.namespaces.iter().any(|namespace| namespace.kind == "user") { u64::MAX } else { host.held };
-    let (permitted, inheritable) = (capability::bits(&sets.permitted), capability::bits(&sets.inheritable));
+    let [bounding, permitted, inheritable] =
+        [&sets.bounding, &sets.permitted, &sets.inheritable].map(|names| capability::bits(names));
     let lists = [
         (&sets.bounding, u64::MAX, Why::NotHeld),
-        (&sets.permitted, u64::MAX, Why::NotHeld),
-        (&sets.inheritable, u64::MAX, Why::NotHeld),
+        (&sets.permitted, bounding, Why::NotBounding),
+        (&sets.inheritable, bounding, Why::NotBounding),
         (&sets.effective, permitted, Why::NotPermitted),
         (&sets.ambient, permitted & inheritable, Why::NotInheritable),
     ];
@@ -524,6 +529,7 @@ mod tests {
             ("", "CAP_NEW_THING", "this kernel does not know it"),
             ("", "CAP_SYS_ADMIN", "the runtime does not have it"),
             ("", "CAP_CHECKPOINT_RESTORE", "this kernel does not know it"),
+            ("", "CAP_CHOWN", "it is not among the bounding ones"),
             (".effective", "CAP_FOWNER", "it is not among the permitted ones"),
             (".ambient", "CAP_CHOWN", "it is not among the permitted and the inheritable ones"),
         ];
@@ -532,7 +538,7 @@ mod tests {
         });
         assert_eq!(said("{}"), everywhere);
         let own_users = said(r#"{"namespaces":[{"type":"user"}]}"#);
-        assert!(own_users.len() == 4 && !own_users.iter().any(|line| line.contains("SYS_ADMIN")), "{own_users:?}");
+        assert!(own_users.len() == 5 && !own_users.iter().any(|line| line.contains("SYS_ADMIN")), "{own_users:?}");
     }
 
     #[test]
