@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    fsetxattr, fstatvfs, futimens, linkat, mkdirat, mknodat, openat, openat2, symlinkat, syncfs, unlinkat, utimensat,
+    fsetxattr, fstatvfs, futimens, linkat, mkdirat, mknodat, openat, symlinkat, syncfs, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
@@ -253,4 +253,26 @@ fn own<R: Read>(parent: &OwnedFd, name: &OsStr, entry: &Entry<'_, R>) -> io::Res
 fn times(seconds: u64) -> Timestamps {
     let time = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
+}
+
+/// How often a path is resolved before it is given up.
+const TRIES: u32 = 128;
+
+/// openat2(2). Beside a rename or a mount anywhere on the machine the kernel cannot always be sure that a `..` stays inside, says so (EAGAIN),
+/// and wants to be asked again.
+fn openat2(
+    folder: &OwnedFd,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+    mode: Mode,
+    how: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let path = path.as_ref();
+    for _ in 1..TRIES {
+        match rustix::fs::openat2(folder, path, flags, mode, how) {
+            Err(Errno::AGAIN) => {}
+            opened => return opened,
+        }
+    }
+    rustix::fs::openat2(folder, path, flags, mode, how)
 }

@@ -1,7 +1,8 @@
 //! The program that runs inside the containers of the tests: a static file that does one thing and says what it saw.
 
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ fn main() {
         },
         ["ready"] => ready(),
         ["say", text] => println!("{text}"),
+        // The standard library says nothing of an output that cannot be written to; this exits with 1.
+        ["insist", text] => insist(text),
         ["env", name] => println!("{}", std::env::var(name).unwrap_or_default()),
         ["keep", name, file] => drop(fs::write(file, std::env::var(name).unwrap_or_default())),
         ["descriptors"] => descriptors(),
@@ -110,4 +113,9 @@ fn catch() {
             return;
         }
     }
+}
+
+fn insist(text: &str) {
+    let mut output = fs::File::from(std::io::stdout().as_fd().try_clone_to_owned().unwrap());
+    std::process::exit(i32::from(output.write_all(text.as_bytes()).is_err()));
 }

@@ -52,7 +52,9 @@ fn tell(global: &Global, level: &str, text: &str) {
         eprintln!("{line}");
         return;
     };
-    if level != "debug" {
+    // Only why it fails: what is written here before the program is executed is among the program's own output (go-runc gives both
+    // the same streams).
+    if level == "error" {
         eprintln!("hull-oci: {text}");
     }
     let opened = OpenOptions::new().append(true).create(true).open(path);

@@ -545,11 +545,13 @@ fn a_capability_that_cannot_be_given_is_warned_of_and_left_out() {
     for (line, name) in lines.iter().zip(["CAP_NEW_THING", "CAP_CHOWN", "CAP_KILL"]) {
         let said = &format!("capabilities: [{name}]");
         assert_eq!(line["level"], "warning");
-        assert!(line["msg"].as_str().unwrap().contains(said) && text(&ran.stderr).contains(said), "{log}");
+        assert!(line["msg"].as_str().unwrap().contains(said), "{log}");
     }
+    // Whoever has a log reads it there: here it would stand in the program's own output.
+    assert_eq!(text(&ran.stderr), "");
     assert!(bundle.leave(&["create", &bundle.id]));
     let entered = bundle.hull(&["exec", "--cap", "CAP_OTHER_THING", &bundle.id, "/probe", "true"]);
-    assert!(text(&entered.stderr).contains("[CAP_OTHER_THING]"), "{}", text(&entered.stderr));
+    assert!(text(&entered.stderr).contains("CAP_NEW_THING CAP_OTHER_THING]"), "{}", text(&entered.stderr));
 }
 
 #[test]

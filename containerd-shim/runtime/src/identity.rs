@@ -102,6 +102,9 @@ pub(crate) fn become_program(
     if entered.is_err() {
         enter(&program.folder).map_err(failing(|| format!("process.cwd: chdir to {}", program.folder)))?;
     }
+    if ready.terminal.is_none() {
+        reopen_null();
+    }
     let early = identity.privileges == Privileges::New && identity.filter.is_some();
     match early {
         true => raise_all().map_err(failed("process.capabilities"))?,
@@ -159,6 +162,25 @@ pub(crate) fn close_all_but_the_callers(preserve: u32) -> io::Result<Vec<i32>> {
     let kept = descriptors::inherited(3 + preserve.min(MOST) as i32);
     descriptors::close_on_exec_from(3)?;
     Ok(kept)
+}
+
+/// Standard streams that are the host's `/dev/null` become the container's, for reading and writing: callers open it for one of them and use
+/// it for all (go-runc's NullIO opens it for reading and has it be standard output). Where the container has none they stay as they are.
+fn reopen_null() {
+    let is_null = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice
+                && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3)
+        })
+    };
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    for (number, _) in streams.into_iter().enumerate().filter(|(_, stream)| is_null(*stream)) {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::open("/dev/null", flags, Mode::empty()) {
+            Ok(null) if is_null(null.as_fd()) => drop(descriptors::place(null.as_fd(), number as i32)),
+            _ => return,
+        }
+    }
 }
 
 /// One capability each, by number.
@@ -260,7 +282,7 @@ fn find(program: &Program) -> Result<CString, Failure> {
         Ok(rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::EACCESS)?)
     };
     if name.contains('/') {
-        look(name).map_err(failing(|| format!("exec: {name:?}: stat {name}")))?;
+        look(name).map_err(|error| Failure(format!("exec: {name:?}: stat {name}: {}", said(&error))))?;
         return c_string(name);
     }
     let search = program.environment.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(SEARCH);
@@ -274,9 +296,18 @@ fn find(program: &Program) -> Result<CString, Failure> {
         }
     }
     Err(match last {
-        Some(error) => Failure(format!("exec: {name:?}: {error}")),
+        Some(error) => Failure(format!("exec: {name:?}: {}", said(&error))),
         None => Failure(format!("exec: {name:?}: executable file not found in $PATH: No such file or directory")),
     })
+}
+
+/// As Go says it: docker finds the words "no such file or directory" and "permission denied", in lower case, and makes 127 and 126 of them.
+fn said(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn words(program: &Program) -> Result<(Vec<CString>, Vec<CString>), Failure> {

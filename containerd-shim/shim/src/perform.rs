@@ -233,11 +233,15 @@ fn start_logger(logger: Logger) -> Result<(), Refusal> {
     let Logger { program, arguments, of, output, errors } = logger;
     let told = |error: std::io::Error| Refusal::new(Code::Unknown, format!("start {}: {error}", program.display()));
     let (ready, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| told(error.into()))?;
+    // Its end is closed where the program is executed; before that it tells why it is not.
+    let (failed, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| told(error.into()))?;
     match clone::clone(None, 0, Parent::Caller).map_err(told)? {
         Cloned::Parent(_) => {}
         Cloned::Child => {
             let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16);
-            if let (Ok(output), Ok(errors), Ok(theirs)) = (high(&output), high(&errors), high(&theirs)) {
+            if let (Ok(output), Ok(errors), Ok(theirs), Ok(tell)) =
+                (high(&output), high(&errors), high(&theirs), high(&tell))
+            {
                 let placed = [(output, 3), (errors, 4), (theirs, 5)]
                     .iter()
                     .all(|(fd, number)| descriptors::place(fd.as_fd(), *number).is_ok());
@@ -245,13 +249,18 @@ fn start_logger(logger: Logger) -> Result<(), Refusal> {
                     let null = || Stdio::null();
                     let mut command = Command::new(&program);
                     command.args(&arguments).envs([("CONTAINER_ID", of.id), ("CONTAINER_NAMESPACE", of.namespace)]);
-                    let _ = command.stdin(null()).stdout(null()).stderr(null()).exec();
+                    let error = command.stdin(null()).stdout(null()).stderr(null()).exec();
+                    let _ = rustix::io::write(&tell, &error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
                 }
             }
             clone::leave(127)
         }
     }
-    drop(theirs);
+    drop((theirs, tell));
+    let mut number = [0; 4];
+    if let Ok(4) = rustix::io::read(&failed, &mut number) {
+        return Err(told(std::io::Error::from_raw_os_error(i32::from_ne_bytes(number))));
+    }
     let mut wait = [PollFd::new(&ready, PollFlags::IN)];
     match poll(&mut wait, Some(&LOGGER_PATIENCE)) {
         Ok(0) => Err(Refusal::new(Code::Unknown, format!("start {}: not ready in time", program.display()))),

@@ -154,6 +154,10 @@ pub struct Idmap {
 /// Has a file system count the versions of its files (mount(2), MS_I_VERSION).
 pub const COUNTED: &str = "iversion";
 
+/// Words for whoever makes the specification, done with when a bind mount comes here, and left in it: buildah leaves `z`, `Z` and `U`
+/// (labels and owners are changed already), podman `copy` and `nocopy` (a volume is filled already).
+const LEFT_OVER: [&str; 5] = ["z", "Z", "U", "copy", "nocopy"];
+
 /// What an option does.
 enum Effect {
     Set(u64),
@@ -195,6 +199,7 @@ pub fn read(index: usize, declared: &config::Mount) -> Result<Mount, Refused> {
         let own = if reading.depth.is_none() { reading.own } else { Vec::new() };
         Source::Again { options: own }
     } else if let Some(depth) = reading.depth {
+        reading.own.retain(|(word, value)| value.is_some() || !LEFT_OVER.contains(&word.as_str()));
         of_the_mount(&field("options"), &reading.own)?;
         bind(&field("source"), declared.source.as_deref(), depth)?
     } else if kind == "cgroup" || kind == "cgroup2" {
@@ -540,8 +545,12 @@ mod tests {
             assert!(refused.starts_with("mounts[4].options: "), "{kind} {options:?}: {refused}");
         }
         // What Podman, containerd and Docker give to what they bind, and what is for others to read.
-        for words in ["rbind rprivate rw", "bind rslave nosuid nodev noexec ro", "rbind ro x-systemd.automount _netdev"]
-        {
+        for words in [
+            "rbind rprivate rw",
+            "bind rslave nosuid nodev noexec ro",
+            "rbind ro x-systemd.automount _netdev",
+            "rbind z Z U copy nocopy",
+        ] {
             read("bind", &words.split(' ').collect::<Vec<_>>()).unwrap();
         }
         // A new file system is asked whether it knows a word.

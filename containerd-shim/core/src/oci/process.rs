@@ -48,11 +48,11 @@ pub struct Held {
     pub ambient: u64,
 }
 
-/// A capability that is asked for and cannot be given. The container goes without, and its caller is warned (config.md, Linux Process).
+/// Capabilities that are asked for and cannot be given, of one reason. The container goes without, and its caller is warned (config.md, Linux Process).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missed {
     /// As in the specification.
-    pub name: String,
+    pub names: Vec<String>,
     /// Why.
     pub why: Why,
 }
@@ -75,15 +75,15 @@ pub enum Why {
 impl fmt::Display for Missed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (field, why) = match self.why {
-            Why::Unknown => ("", "this kernel does not know it"),
-            Why::NotHeld => ("", "the runtime does not have it"),
-            Why::NotBounding => ("", "it is not among the bounding ones"),
-            Why::NotPermitted => (".effective", "it is not among the permitted ones"),
-            Why::NotInheritable => (".ambient", "it is not among the permitted and the inheritable ones"),
+            Why::Unknown => ("", "this kernel does not know them"),
+            Why::NotHeld => ("", "the runtime does not have them"),
+            Why::NotBounding => ("", "they are not among the bounding ones"),
+            Why::NotPermitted => (".effective", "they are not among the permitted ones"),
+            Why::NotInheritable => (".ambient", "they are not among the permitted and the inheritable ones"),
         };
         // In runc's words, which tools look for.
         let what = "ignoring unknown or unavailable capabilities";
-        write!(f, "process.capabilities{field}: {what}: [{}] ({why})", self.name)
+        write!(f, "process.capabilities{field}: {what}: [{}] ({why})", self.names.join(" "))
     }
 }
 
@@ -324,9 +324,10 @@ fn missed(process: &config::Process, linux: &config::Linux, host: Host) -> Vec<M
             Some(number) if !has(within, number) => otherwise,
             Some(_) => continue,
         };
-        let one = Missed { name: name.clone(), why };
-        if !missed.contains(&one) {
-            missed.push(one);
+        match missed.iter_mut().find(|known| known.why == why) {
+            Some(known) if known.names.contains(name) => {}
+            Some(known) => known.names.push(name.clone()),
+            None => missed.push(Missed { names: vec![name.clone()], why }),
         }
     }
     missed
@@ -526,19 +527,18 @@ mod tests {
             identity.missed.iter().map(Missed::to_string).collect::<Vec<_>>()
         };
         let everywhere = [
-            ("", "CAP_NEW_THING", "this kernel does not know it"),
-            ("", "CAP_SYS_ADMIN", "the runtime does not have it"),
-            ("", "CAP_CHECKPOINT_RESTORE", "this kernel does not know it"),
-            ("", "CAP_CHOWN", "it is not among the bounding ones"),
-            (".effective", "CAP_FOWNER", "it is not among the permitted ones"),
-            (".ambient", "CAP_CHOWN", "it is not among the permitted and the inheritable ones"),
+            ("", "CAP_NEW_THING CAP_CHECKPOINT_RESTORE", "this kernel does not know them"),
+            ("", "CAP_SYS_ADMIN", "the runtime does not have them"),
+            ("", "CAP_CHOWN", "they are not among the bounding ones"),
+            (".effective", "CAP_FOWNER", "they are not among the permitted ones"),
+            (".ambient", "CAP_CHOWN", "they are not among the permitted and the inheritable ones"),
         ];
-        let everywhere = everywhere.map(|(field, name, why)| {
-            format!("process.capabilities{field}: ignoring unknown or unavailable capabilities: [{name}] ({why})")
+        let everywhere = everywhere.map(|(field, names, why)| {
+            format!("process.capabilities{field}: ignoring unknown or unavailable capabilities: [{names}] ({why})")
         });
         assert_eq!(said("{}"), everywhere);
         let own_users = said(r#"{"namespaces":[{"type":"user"}]}"#);
-        assert!(own_users.len() == 5 && !own_users.iter().any(|line| line.contains("SYS_ADMIN")), "{own_users:?}");
+        assert!(own_users.len() == 4 && !own_users.iter().any(|line| line.contains("SYS_ADMIN")), "{own_users:?}");
     }
 
     #[test]

@@ -593,3 +593,33 @@ fn a_user_without_rights_runs_and_enters_a_container() {
     );
     assert!(stranger(&["delete", "-f", &bundle.id]).status().unwrap().success());
 }
+
+#[test]
+fn a_null_that_was_opened_for_reading_takes_what_is_written() {
+    if !can_run() {
+        return;
+    }
+    // As containerd's library opens it, once for all three streams.
+    let bundle = Bundle::new(&["insist", "a word"]);
+    let null = || fs::File::open("/dev/null").unwrap();
+    let status = bundle.command(&["run", &bundle.id]).stdin(null()).stdout(null()).stderr(null()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn why_a_program_is_not_executed_is_told_in_words_that_tools_look_for() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    fs::write(bundle.inside("text"), "no program").unwrap();
+    for (program, words) in [
+        ("/nothing", "no such file or directory"),
+        ("/text", "permission denied"),
+        ("nothing", "executable file not found in $PATH"),
+    ] {
+        bundle.config["process"]["args"] = serde_json::json!([program]);
+        let refused = bundle.refused();
+        assert!(refused.contains(words), "{program}: {refused}");
+    }
+}

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use hull_oci_core::oci::mounts::Links;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
@@ -167,4 +167,26 @@ pub(super) fn clone_of(place: BorrowedFd<'_>, reach: Reach) -> io::Result<OwnedF
 pub(super) fn put(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(rustix::mount::move_mount(mount, "", target, "", flags)?)
+}
+
+/// How often a path is resolved before it is given up.
+const TRIES: u32 = 128;
+
+/// openat2(2). Beside a rename or a mount anywhere on the machine the kernel cannot always be sure that a `..` stays inside, says so (EAGAIN),
+/// and wants to be asked again.
+fn openat2(
+    folder: &OwnedFd,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+    mode: Mode,
+    how: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let path = path.as_ref();
+    for _ in 1..TRIES {
+        match rustix::fs::openat2(folder, path, flags, mode, how) {
+            Err(Errno::AGAIN) => {}
+            opened => return opened,
+        }
+    }
+    rustix::fs::openat2(folder, path, flags, mode, how)
 }

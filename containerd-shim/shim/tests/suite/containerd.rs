@@ -225,4 +225,8 @@ fn output_goes_to_files_and_to_programs_that_log() {
     daemon.wait_for(&id, "STOPPED");
     let expected = format!("default to {}\nto a program\nend\n", logged.display());
     while fs::read_to_string(&logged).unwrap() != expected {}
+    // One that is not there is an error, not silence.
+    let id = daemon.id("c");
+    let ran = daemon.runs(&["--log-uri", "binary:///nothing"], &id, &["true"]).output().unwrap();
+    assert!(!ran.status.success() && text_of(&ran.stderr).contains("start /nothing"), "{}", text_of(&ran.stderr));
 }
