@@ -10,7 +10,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use etcd_client::{Client, EventType, GetOptions, MemberAddOptions, PutOptions, WatchOptions};
+use hull_kv_proto::etcdserverpb::{
+    LeaseKeepAliveRequest, LeaseKeepAliveResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+    watch_request::RequestUnion,
+};
+use prost::Message;
 use support::{Member, Starting, folder, free_port};
 use tempfile::TempDir;
 
@@ -434,4 +440,67 @@ async fn a_member_that_lost_its_disk_and_starts_as_new_is_told_what_to_do() {
     std::fs::remove_dir_all(cluster.folders[1].path().join("data")).expect("lose the disk");
     let (well, said) = cluster.spawn(1, 3, "new").member.ended();
     assert!(!well && said.contains("etcdctl member remove"), "{said}");
+}
+
+/// A call with one message, by this token; what comes first of the answer, or how it was refused.
+fn ask<M: Message>(
+    client: &mut h2::client::SendRequest<Bytes>,
+    path: &str,
+    token: &str,
+    message: &M,
+) -> impl Future<Output = Result<Bytes, String>> + use<M> {
+    let request = http::Request::post(format!("http://x{path}")).header("content-type", "application/grpc");
+    let request = request.header("token", token).body(()).expect("a request");
+    let (answer, mut body) = client.send_request(request, false).expect("send");
+    let mut frame = vec![0];
+    frame.extend_from_slice(&(message.encoded_len() as u32).to_be_bytes());
+    message.encode(&mut frame).expect("room");
+    body.send_data(frame.into(), false).expect("send");
+    async move {
+        let _open = body;
+        let (head, mut body) = answer.await.expect("an answer").into_parts();
+        match body.data().await {
+            Some(data) => Ok(data.expect("data").slice(5..)),
+            None => Err(format!("{:?}", head.headers)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_counts_on_every_member_as_soon_as_one_has_given_it() {
+    let cluster = Cluster::start(3);
+    let leader = cluster.leader(0).await;
+    let (near, far) = (cluster.member(leader), cluster.member((leader + 1) % 3));
+    let post = |path: &str, headers: &str, body: &str| {
+        let (head, answer) = near.http_with("POST", path, headers, body);
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head} {answer}");
+        answer
+    };
+    post("/v3/lease/grant", "", r#"{"ID":7,"TTL":600}"#);
+    post("/v3/auth/user/add", "", r#"{"name":"root","password":"r"}"#);
+    post("/v3/auth/role/add", "", r#"{"name":"root"}"#);
+    post("/v3/auth/user/grant", "", r#"{"user":"root","role":"root"}"#);
+    cluster.agree().await;
+    post("/v3/auth/enable", "", "{}");
+    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
+    let watch = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    for _ in 0..3 {
+        let stream = tokio::net::TcpStream::connect(far.endpoint()).await.expect("connect");
+        let (client, connection) = h2::client::handshake(stream).await.expect("handshake");
+        tokio::spawn(connection);
+        let mut client = client.ready().await.expect("ready");
+        // It hears of the token after the call by it.
+        far.freeze();
+        let answer = post("/v3/auth/authenticate", "", r#"{"name":"root","password":"r"}"#);
+        let token = answer.split(r#""token":""#).nth(1).and_then(|rest| rest.split('"').next()).expect("a token");
+        let watched = ask(&mut client, "/etcdserverpb.Watch/Watch", token, &watch);
+        let kept = LeaseKeepAliveRequest { id: 7 };
+        let kept = ask(&mut client, "/etcdserverpb.Lease/LeaseKeepAlive", token, &kept);
+        pause().await;
+        far.thaw();
+        let watched = WatchResponse::decode(watched.await.expect("a watch")).expect("a message");
+        assert!(watched.created && !watched.canceled, "{watched:?}");
+        let kept = LeaseKeepAliveResponse::decode(kept.await.expect("a lease")).expect("a message");
+        assert_eq!((kept.id, kept.ttl), (7, 600));
+    }
 }

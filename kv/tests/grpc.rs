@@ -59,6 +59,16 @@ const CHECK: &str = "/grpc.health.v1.Health/Check";
 const SERVING: [u8; 7] = [0, 0, 0, 0, 2, 0x08, 1];
 
 #[tokio::test]
+async fn a_message_that_is_none_ends_a_stream_with_an_error() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    for path in ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"] {
+        let (code, _) = call(&member, path, &[0xff, 0xff]).await.expect_err("no message");
+        assert_eq!(code, "13", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn who_asks_for_a_head_gets_no_body() {
     let folder = folder();
     let member = Member::start(folder.path());

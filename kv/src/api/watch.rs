@@ -138,6 +138,11 @@ impl<R> WatchStream<R>
 where
     R: Stream<Item = Result<WatchRequest, Status>> + Unpin,
 {
+    /// What it was asked by, when it has ended.
+    pub(crate) fn into_requests(self) -> R {
+        self.requests
+    }
+
     /// The next answer; `None` once the client is gone. A client that only stops asking goes on listening.
     pub(crate) async fn next(&mut self) -> Option<WatchResponse> {
         loop {

@@ -55,6 +55,12 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         shared.metrics.call(request.uri().path(), refusal.code());
         return refusal.into_http();
     }
+    if api.must_learn_token()
+        && let Err(status) = api.learn_token().await
+    {
+        shared.metrics.call(request.uri().path(), status.code());
+        return status.into_http();
+    }
     let largest = api.bounds().request_bytes + GRPC_OVERHEAD_BYTES;
     let uri = request.uri().clone();
     let path = uri.path();

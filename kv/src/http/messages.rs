@@ -19,12 +19,19 @@ pub(super) struct Messages<T> {
     body: Body,
     /// What came and was not read yet; mostly whole messages.
     bytes: Bytes,
+    /// Why it ended, if a message was none.
+    broken: Option<Status>,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Messages<T> {
     pub(super) fn new(body: Body) -> Self {
-        Self { body, bytes: Bytes::new(), kind: PhantomData }
+        Self { body, bytes: Bytes::new(), broken: None, kind: PhantomData }
+    }
+
+    /// Why it ended, if a message was none.
+    pub(super) fn broken(self) -> Option<Status> {
+        self.broken
     }
 }
 
@@ -64,6 +71,16 @@ impl<T: Message + Default> Stream for Messages<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.read(context);
+        if let Poll::Ready(Some(Err(status))) = &next {
+            self.broken = Some(status.clone());
+        }
+        next
+    }
+}
+
+impl<T: Message + Default> Messages<T> {
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
             if let Some(message) = cut(&mut self.bytes)? {
                 let read = T::decode(message);

@@ -27,6 +27,11 @@ pub(super) async fn serve(api: Api, exchange: Exchange) -> Result<(), Ended> {
     let path = if exchange.head().path() == WATCH { WATCH } else { KEEP_ALIVE };
     let _open = api.shared.metrics.open(path);
     let (body, respond) = exchange.split();
+    if api.must_learn_token()
+        && let Err(status) = api.learn_token().await
+    {
+        return respond.empty(&status.into_http());
+    }
     let to = respond.begin_grpc()?;
     if path == WATCH { watch(&api, body, to).await } else { keep_alive(&api, body, to).await }
 }
@@ -36,7 +41,10 @@ async fn watch(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
     while let Some(response) = unless(|context| to.poll_reset(context), pin!(watches.next())).await? {
         send_data(framed(&response), &mut to).await?;
     }
-    to.well()
+    match watches.into_requests().broken() {
+        Some(status) => to.trailers(refusal(&status)),
+        None => to.well(),
+    }
 }
 
 async fn keep_alive(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
