@@ -379,7 +379,7 @@ pub fn all(root: &Path) -> Result<Vec<String>, Failure> {
         .filter(|entry| entry.path().join("state.json").exists())
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    ids.sort();
+    ids.sort_unstable();
     Ok(ids)
 }
 

@@ -124,8 +124,13 @@ pub fn read(declared: &[Namespace]) -> Result<Namespaces, Refused> {
             Some(path) => return Err(value(format!("linux.namespaces[{index}].path"), path, "an absolute path")),
         }
     }
-    let order = |join: &Join| Kind::ALL.iter().position(|kind| *kind == join.kind);
-    namespaces.join.sort_by_key(order);
+    // In the order in which they are joined; there is one of a kind at most. (A sort would be 5 kB of program, which is resident.)
+    let mut joined = std::mem::take(&mut namespaces.join);
+    for kind in Kind::ALL {
+        if let Some(at) = joined.iter().position(|join| join.kind == kind) {
+            namespaces.join.push(joined.swap_remove(at));
+        }
+    }
     Ok(namespaces)
 }
 
