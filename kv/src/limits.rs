@@ -28,6 +28,10 @@ pub const LINGER: Duration = Duration::from_micros(150);
 /// Writes in a row, each the only thing that anybody asked for, after which their client counts as alone.
 pub const ALONE_AFTER: u32 = 4;
 
+/// Between two pieces of compaction: whoever waits for the store's lock gets it then. Without, the thread that compacts takes it again before
+/// they are awake.
+pub const SCRUB_PAUSE: Duration = Duration::from_micros(100);
+
 /// Commands (bytes) after which a batch takes no more: it becomes one message to each follower.
 pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 

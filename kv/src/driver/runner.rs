@@ -21,7 +21,7 @@ use super::{
     thread::{Ended, Input},
 };
 use crate::{
-    limits::MAX_BATCH,
+    limits::{MAX_BATCH, SCRUB_PAUSE},
     snapfile::{self, Effort, Written},
 };
 
@@ -218,7 +218,10 @@ impl Runner {
 
     /// Does some of what is due by itself; answers how long nothing more will be.
     fn upkeep(&mut self) -> Duration {
-        if self.scrub() == Scrub::More { Duration::ZERO } else { self.idle_for() }
+        match self.scrub() {
+            Scrub::More => self.idle_for().min(SCRUB_PAUSE),
+            Scrub::Done => self.idle_for(),
+        }
     }
 
     /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
