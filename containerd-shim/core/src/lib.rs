@@ -3,6 +3,7 @@
 //! Nothing here touches a file, a clock or the kernel; bytes and time come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod again;
 pub mod api;
 pub mod declaration;
 pub mod image;

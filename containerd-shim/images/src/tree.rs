@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use hull_oci_core::again::while_unsure;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
     fsetxattr, fstatvfs, futimens, linkat, mkdirat, mknodat, openat, symlinkat, syncfs, unlinkat, utimensat,
@@ -255,11 +256,7 @@ fn times(seconds: u64) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// How often a path is resolved before it is given up.
-const TRIES: u32 = 128;
-
-/// openat2(2). Beside a rename or a mount anywhere on the machine the kernel cannot always be sure that a `..` stays inside, says so (EAGAIN),
-/// and wants to be asked again.
+/// openat2(2), asked again where the kernel wants it.
 fn openat2(
     folder: &OwnedFd,
     path: impl AsRef<Path>,
@@ -267,12 +264,5 @@ fn openat2(
     mode: Mode,
     how: ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    let path = path.as_ref();
-    for _ in 1..TRIES {
-        match rustix::fs::openat2(folder, path, flags, mode, how) {
-            Err(Errno::AGAIN) => {}
-            opened => return opened,
-        }
-    }
-    rustix::fs::openat2(folder, path, flags, mode, how)
+    while_unsure(&Errno::AGAIN, || rustix::fs::openat2(folder, path.as_ref(), flags, mode, how))
 }

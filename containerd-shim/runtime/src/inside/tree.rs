@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+use hull_oci_core::again::while_unsure;
 use hull_oci_core::oci::mounts::Links;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
@@ -169,11 +170,7 @@ pub(super) fn put(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<(
     Ok(rustix::mount::move_mount(mount, "", target, "", flags)?)
 }
 
-/// How often a path is resolved before it is given up.
-const TRIES: u32 = 128;
-
-/// openat2(2). Beside a rename or a mount anywhere on the machine the kernel cannot always be sure that a `..` stays inside, says so (EAGAIN),
-/// and wants to be asked again.
+/// openat2(2), asked again where the kernel wants it.
 fn openat2(
     folder: &OwnedFd,
     path: impl AsRef<Path>,
@@ -181,12 +178,5 @@ fn openat2(
     mode: Mode,
     how: ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    let path = path.as_ref();
-    for _ in 1..TRIES {
-        match rustix::fs::openat2(folder, path, flags, mode, how) {
-            Err(Errno::AGAIN) => {}
-            opened => return opened,
-        }
-    }
-    rustix::fs::openat2(folder, path, flags, mode, how)
+    while_unsure(&Errno::AGAIN, || rustix::fs::openat2(folder, path.as_ref(), flags, mode, how))
 }
