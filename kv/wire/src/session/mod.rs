@@ -90,7 +90,6 @@ pub(crate) struct Session {
     send_window: i64,
     /// What a stream may send at first.
     first_window: i64,
-    max_payload: usize,
     /// Streams that have something to send, and their numbers: those that ended meanwhile are passed over.
     line: VecDeque<(usize, u32)>,
     /// How often the client changed what a stream may send at first.
@@ -134,7 +133,6 @@ impl Session {
             pong: None,
             send_window: FIRST_WINDOW,
             first_window: FIRST_WINDOW,
-            max_payload: frame::MAX_PAYLOAD,
             line: VecDeque::new(),
             resizes: 0,
             writer: None,

@@ -317,13 +317,9 @@ impl Session {
         match setting {
             setting::HEADER_TABLE_SIZE => self.encoder.limit(value as usize),
             setting::ENABLE_PUSH if value > 1 => return Err(Reason::PROTOCOL_ERROR),
-            setting::MAX_FRAME_SIZE => {
-                let value = value as usize;
-                if !(MAX_PAYLOAD..1 << 24).contains(&value) {
-                    return Err(Reason::PROTOCOL_ERROR);
-                }
-                // Larger frames would gain nothing, and let one stream hold up the others.
-                self.max_payload = MAX_PAYLOAD;
+            // Larger frames than the smallest that everyone takes would gain nothing, and let one stream hold up the others.
+            setting::MAX_FRAME_SIZE if !(MAX_PAYLOAD..1 << 24).contains(&(value as usize)) => {
+                return Err(Reason::PROTOCOL_ERROR);
             }
             _ => {}
         }

@@ -27,7 +27,7 @@ impl Session {
         let stream = &mut self.streams[key];
         let length = message.len();
         let has_room = stream.send_window >= length as i64 && self.send_window >= length as i64;
-        if (has_room || length == 0) && length <= self.max_payload && self.out.len() + length < OUT_FULL {
+        if (has_room || length == 0) && length <= MAX_PAYLOAD && self.out.len() + length < OUT_FULL {
             // Nothing waits ahead of it: its head just went out.
             stream.send_window -= length as i64;
             self.send_window -= length as i64;
@@ -206,7 +206,7 @@ impl Session {
             }
             let stream = &mut self.streams[key];
             stream.stands_in_line = false;
-            let most = self.max_payload.min(stream.send_window.min(self.send_window).max(0) as usize);
+            let most = MAX_PAYLOAD.min(stream.send_window.min(self.send_window).max(0) as usize);
             if most == 0 {
                 // The client has changed its mind; it lines up again when it may send.
                 continue;
