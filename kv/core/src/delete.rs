@@ -25,7 +25,7 @@ impl Write<'_> {
             }
         }
         for (key, rev) in &found {
-            let lease = self.store.history.get(*rev).map_or(0, |record| record.lease);
+            let lease = self.store.history.lineage(*rev).map_or(0, |lineage| lineage.lease);
             self.delete(key, lease);
         }
         Ok(DeleteRangeResponse {
@@ -48,7 +48,7 @@ impl Write<'_> {
     /// Deletes the keys of a lease that is gone already.
     pub(crate) fn delete_keys(&mut self, keys: impl IntoIterator<Item = Key>) {
         for key in keys {
-            if self.store.lookup(&key, self.read_revision()).is_some() {
+            if self.store.index.get(&key, self.read_revision()).is_some() {
                 self.delete(&key, 0);
             }
         }

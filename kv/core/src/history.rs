@@ -3,70 +3,89 @@
 use crate::{
     limits::HISTORY_CHUNK,
     packed::Packed,
-    record::{Key, Record, Revision},
+    record::{Key, Lineage, Record, Revision},
     store::RECORD_OVERHEAD,
     value::{Place, Value},
 };
 
 /// Some neighbours; never empty.
 #[derive(Debug)]
-enum Chunk {
+struct Chunk {
+    /// The revision of the first. It is what a search looks at, so it lies beside the other chunks'.
+    first: Revision,
+    records: Records,
+}
+
+#[derive(Debug)]
+enum Records {
     Open(Vec<Record>),
     Packed(Packed),
 }
 
+/// Where a record is among neighbours, none of which is missing most of the time.
+fn place(records: &[Record], rev: Revision) -> Option<usize> {
+    let expected = usize::try_from(rev.main - records.first()?.rev.main).ok();
+    let found = expected.filter(|at| records.get(*at).is_some_and(|record| record.rev == rev));
+    found.or_else(|| records.binary_search_by_key(&rev, |record| record.rev).ok())
+}
+
 impl Chunk {
-    /// Packs records if they can be.
-    fn of(records: Vec<Record>) -> Self {
-        Packed::new(&records).map_or(Self::Open(records), Self::Packed)
+    /// An unpacked one of records, of which there is one at least.
+    fn open(records: Vec<Record>) -> Self {
+        Self { first: records[0].rev, records: Records::Open(records) }
     }
 
-    fn len(&self) -> usize {
-        match self {
-            Self::Open(records) => records.len(),
-            Self::Packed(packed) => packed.len(),
+    /// Packs records if they can be.
+    fn of(records: Vec<Record>) -> Self {
+        match Packed::new(&records) {
+            Some(packed) => Self { first: packed.first(), records: Records::Packed(packed) },
+            None => Self::open(records),
         }
     }
 
-    fn first(&self) -> Revision {
-        match self {
-            Self::Open(records) => records[0].rev,
-            Self::Packed(packed) => packed.first(),
+    fn len(&self) -> usize {
+        match &self.records {
+            Records::Open(records) => records.len(),
+            Records::Packed(packed) => packed.len(),
         }
     }
 
     fn last(&self) -> Revision {
-        match self {
-            Self::Open(records) => records[records.len() - 1].rev,
-            Self::Packed(packed) => packed.last(),
+        match &self.records {
+            Records::Open(records) => records[records.len() - 1].rev,
+            Records::Packed(packed) => packed.last(),
         }
     }
 
     fn get(&self, rev: Revision) -> Option<Record> {
-        match self {
-            Self::Open(records) => {
-                let at = records.binary_search_by_key(&rev, |record| record.rev).ok()?;
-                Some(records[at].clone())
-            }
-            Self::Packed(packed) => packed.get(rev),
+        match &self.records {
+            Records::Open(records) => place(records, rev).map(|at| records[at].clone()),
+            Records::Packed(packed) => packed.get(rev),
+        }
+    }
+
+    fn lineage(&self, rev: Revision) -> Option<Lineage> {
+        match &self.records {
+            Records::Open(records) => place(records, rev).map(|at| records[at].lineage()),
+            Records::Packed(packed) => packed.lineage(rev),
         }
     }
 
     fn since(&self, rev: Revision) -> impl Iterator<Item = Record> {
-        let (open, packed) = match self {
-            Self::Open(records) => {
+        let (open, packed) = match &self.records {
+            Records::Open(records) => {
                 let skip = records.partition_point(|record| record.rev < rev);
                 (Some(records[skip..].iter().cloned()), None)
             }
-            Self::Packed(packed) => (None, Some(packed.since(rev))),
+            Records::Packed(packed) => (None, Some(packed.since(rev))),
         };
         open.into_iter().flatten().chain(packed.into_iter().flatten())
     }
 
     fn into_records(self) -> Vec<Record> {
-        match self {
-            Self::Open(records) => records,
-            Self::Packed(packed) => packed.since(Revision::default()).collect(),
+        match self.records {
+            Records::Open(records) => records,
+            Records::Packed(packed) => packed.since(Revision::default()).collect(),
         }
     }
 }
@@ -88,21 +107,21 @@ impl History {
         self.bytes += record.bytes();
         self.appended += record.bytes() + RECORD_OVERHEAD;
         match self.chunks.last_mut() {
-            Some(Chunk::Open(records)) if records.len() < HISTORY_CHUNK => records.push(record),
+            Some(Chunk { records: Records::Open(records), .. }) if records.len() < HISTORY_CHUNK => records.push(record),
             _ => {
                 self.pack_last();
-                self.chunks.push(Chunk::Open(vec![record]));
+                self.chunks.push(Chunk::open(vec![record]));
             }
         }
     }
 
     /// The last chunk is full: if all its values lie outside memory, which only a restore does, it is packed at once.
     fn pack_last(&mut self) {
-        if let Some(Chunk::Open(records)) = self.chunks.last_mut()
+        if let Some(last) = self.chunks.last_mut()
+            && let Records::Open(records) = &last.records
             && let Some(packed) = Packed::new(records)
-            && let Some(last) = self.chunks.last_mut()
         {
-            *last = Chunk::Packed(packed);
+            last.records = Records::Packed(packed);
         }
     }
 
@@ -111,22 +130,27 @@ impl History {
         self.chunks[self.chunk_of(rev)?].get(rev)
     }
 
+    /// What the next change of the key goes on from that this revision changed.
+    pub(crate) fn lineage(&self, rev: Revision) -> Option<Lineage> {
+        self.chunks[self.chunk_of(rev)?].lineage(rev)
+    }
+
     /// A record shares these bytes of its key from now on; they are equal to its own.
     pub(crate) fn share_key(&mut self, rev: Revision, key: &Key) {
-        match self.chunk_of(rev).and_then(|at| self.chunks.get_mut(at)) {
-            Some(Chunk::Packed(packed)) => packed.set_key(rev, key),
-            Some(Chunk::Open(records)) => {
-                if let Ok(at) = records.binary_search_by_key(&rev, |record| record.rev) {
+        let Some(at) = self.chunk_of(rev) else { return };
+        match &mut self.chunks[at].records {
+            Records::Packed(packed) => packed.set_key(rev, key),
+            Records::Open(records) => {
+                if let Some(at) = place(records, rev) {
                     records[at].key = Key::clone(key);
                 }
             }
-            None => {}
         }
     }
 
     /// The last chunk that starts at or before `rev`.
     fn chunk_of(&self, rev: Revision) -> Option<usize> {
-        self.chunks.partition_point(|chunk| chunk.first() <= rev).checked_sub(1)
+        self.chunks.partition_point(|chunk| chunk.first <= rev).checked_sub(1)
     }
 
     /// Records from `rev` on, in order.
@@ -165,7 +189,7 @@ impl History {
         until: Revision,
         mut keep: impl FnMut(&Record) -> bool,
     ) -> Option<Revision> {
-        let at = self.chunk_from(from).filter(|at| self.chunks[*at].first() <= until)?;
+        let at = self.chunk_from(from).filter(|at| self.chunks[*at].first <= until)?;
         let last = self.chunks[at].last();
         let chunk = &mut self.chunks[at];
         let (before, mut gone) = (chunk.len(), 0);
@@ -193,7 +217,7 @@ impl History {
         until: i64,
         place: &mut dyn FnMut(u32) -> Place,
     ) -> Option<Revision> {
-        let at = self.chunk_from(from).filter(|at| self.chunks[*at].first().main <= until)?;
+        let at = self.chunk_from(from).filter(|at| self.chunks[*at].first.main <= until)?;
         let last = self.chunks[at].last();
         let mut records = self.take(at);
         for record in &mut records {
@@ -203,12 +227,13 @@ impl History {
             }
         }
         let still_grows = at + 1 == self.chunks.len() && records.len() < HISTORY_CHUNK;
-        self.chunks[at] = if still_grows { Chunk::Open(records) } else { Chunk::of(records) };
+        self.chunks[at] = if still_grows { Chunk::open(records) } else { Chunk::of(records) };
         Some(after(last))
     }
 
     fn take(&mut self, at: usize) -> Vec<Record> {
-        std::mem::replace(&mut self.chunks[at], Chunk::Open(Vec::new())).into_records()
+        let first = self.chunks[at].first;
+        std::mem::replace(&mut self.chunks[at], Chunk { first, records: Records::Open(Vec::new()) }).into_records()
     }
 
     /// Puts what is left of a chunk in its place, or joins it to its left neighbour if both fit into one.

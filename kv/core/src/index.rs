@@ -7,7 +7,7 @@ use std::ops::Bound;
 use crate::{
     keyrange::KeyRange,
     record::{Change, Key, Revision},
-    sorted::{Entry, Sorted},
+    sorted::{Entry, Sorted, common_prefix, first_bytes},
 };
 
 /// One change of a key.
@@ -71,19 +71,14 @@ impl Steps {
 }
 
 /// How many bytes all keys begin with alike.
-fn common_prefix(changes: &[(Key, Step)]) -> usize {
+fn beginning(changes: &[(Key, Step)]) -> usize {
     let Some((first, _)) = changes.first() else { return 0 };
-    changes.iter().fold(first.len(), |common, (key, _)| {
-        first[..common].iter().zip(key.iter()).take_while(|(a, b)| a == b).count()
-    })
+    changes.iter().fold(first.len(), |common, (key, _)| common_prefix(&first[..common], key))
 }
 
 /// The first eight bytes as a number: it orders most keys without a look at where they lie, which takes far longer.
 fn rank(key: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let length = key.len().min(8);
-    first[..length].copy_from_slice(&key[..length]);
-    u64::from_be_bytes(first)
+    u64::from_be_bytes(first_bytes(key))
 }
 
 /// The place of a key, whether it has changes or not.
@@ -134,7 +129,7 @@ impl Index {
     /// which for many keys takes a fraction of the time and less memory. `share` gets every further change of a key and
     /// the bytes that all of them share.
     pub(crate) fn build(changes: Vec<(Key, Step)>, mut share: impl FnMut(Revision, &Key)) -> Self {
-        let skip = common_prefix(&changes);
+        let skip = beginning(&changes);
         let mut changes: Vec<(u64, Key, Step)> =
             changes.into_iter().map(|(key, step)| (rank(&key[skip..]), key, step)).collect();
         // Stable, so that a key's changes stay in their order.

@@ -6,7 +6,7 @@ use prost::encoding::{decode_varint, encode_varint};
 
 use crate::{
     limits::PACKED_BLOCK,
-    record::{Change, Key, Record, Revision},
+    record::{Change, Key, Lineage, Record, Revision},
     value::{Place, Value},
 };
 
@@ -82,6 +82,12 @@ impl Packed {
     pub(crate) fn get(&self, rev: Revision) -> Option<Record> {
         let (at, found) = self.find(rev)?;
         Some(found.with(self.keys.get(at)?))
+    }
+
+    /// What the next change of the key goes on from that this revision changed.
+    pub(crate) fn lineage(&self, rev: Revision) -> Option<Lineage> {
+        let (_, Numbers { create, version, lease, .. }) = self.find(rev)?;
+        Some(Lineage { create, version, lease })
     }
 
     /// Where a record is among all, and what it says. No key on the way there is looked at, since each lies elsewhere in memory.

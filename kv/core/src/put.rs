@@ -50,22 +50,27 @@ impl<'a> Write<'a> {
         let (at, main) = (self.read_revision(), self.main());
         let Store { index, history, hub, lessor, values, .. } = &mut *self.store;
         let place = index.place(&request.key);
-        let previous = place.get(at).and_then(|rev| history.get(rev));
+        let previous = place.get(at);
+        // Its key and value are somewhere else in memory: most puts need neither.
+        let old = match previous {
+            Some(rev) if request.prev_kv || request.ignore_value => history.get(rev),
+            _ => None,
+        };
+        let previous = previous.and_then(|rev| old.as_ref().map_or_else(|| history.lineage(rev), |old| Some(old.lineage())));
         if (request.ignore_value || request.ignore_lease) && previous.is_none() {
             return Err(Refused::KeyNotFound);
         }
         let lease = match &previous {
-            Some(old) if request.ignore_lease => old.lease,
+            Some(previous) if request.ignore_lease => previous.lease,
             _ => request.lease,
         };
-        let value = match &previous {
+        let value = match &old {
             Some(old) if request.ignore_value => old.value.clone(),
             _ => Value::Here(request.value),
         };
-        let (create, version) = previous.as_ref().map_or((main, 1), |old| (old.create, old.version + 1));
-        let old_lease = previous.as_ref().map_or(0, |old| old.lease);
-        let prev_kv = previous.filter(|_| request.prev_kv);
-        let prev_kv = prev_kv.map(|old| old.to_kv(&**values)).transpose()?;
+        let (create, version) = previous.map_or((main, 1), |previous| (previous.create, previous.version + 1));
+        let old_lease = previous.map_or(0, |previous| previous.lease);
+        let prev_kv = old.filter(|_| request.prev_kv).map(|old| old.to_kv(&**values)).transpose()?;
         let rev = Revision { main, sub: self.changes };
         self.changes += 1;
         let step = Step::new(rev, Change::Put);

@@ -37,7 +37,20 @@ pub(crate) struct Record {
     pub(crate) value: Value,
 }
 
+/// What the next change of a record's key goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    pub(crate) create: i64,
+    pub(crate) version: i64,
+    pub(crate) lease: i64,
+}
+
 impl Record {
+    pub(crate) fn lineage(&self) -> Lineage {
+        let Self { create, version, lease, .. } = *self;
+        Lineage { create, version, lease }
+    }
+
     /// As the API shows it. etcd shows a tombstone as its key and revision only.
     pub(crate) fn to_kv(&self, values: &dyn Values) -> Result<KeyValue, Unreadable> {
         Ok(self.to_kv_with(self.value.read(values)?))
