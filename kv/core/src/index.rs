@@ -4,6 +4,8 @@
 //! same in a third of the space.
 use std::ops::Bound;
 
+use thin_vec::{ThinVec, thin_vec};
+
 use crate::{
     keyrange::KeyRange,
     record::{Change, Key, Revision},
@@ -33,8 +35,7 @@ impl Step {
 #[derive(Debug)]
 enum Steps {
     One(Step),
-    #[expect(clippy::box_collection, reason = "a thin pointer keeps the common case at 16 bytes")]
-    Many(Box<Vec<Step>>),
+    Many(ThinVec<Step>),
 }
 
 const _: () = assert!(size_of::<Steps>() == 16, "the niche in Change holds the tag");
@@ -49,7 +50,7 @@ impl Steps {
 
     fn push(&mut self, step: Step) {
         match self {
-            Self::One(first) => *self = Self::Many(Box::new(vec![*first, step])),
+            Self::One(first) => *self = Self::Many(thin_vec![*first, step]),
             Self::Many(steps) => steps.push(step),
         }
     }

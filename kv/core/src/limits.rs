@@ -14,7 +14,7 @@ pub const MAX_TXN_OPS: usize = 128;
 pub const HISTORY_CHUNK: usize = 512;
 
 /// Records that are packed against each other: finding one costs as many steps, and each block costs 24 bytes.
-pub const PACKED_BLOCK: usize = 32;
+pub const PACKED_BLOCK: usize = 16;
 
 /// Bytes a snapshot part aims at: one read of it is cheap, and its checksum covers little.
 pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
