@@ -209,6 +209,7 @@ impl Driver {
         if let Some(why) = self.shared.runs.damage() {
             return Err(io::Error::other(why.to_owned()));
         }
+        self.quota.end_turn();
         self.follow_moves();
         self.trim_log();
         self.publish();

@@ -5,7 +5,7 @@
 //! client has to guess what became of it.
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hull_kv_core::{Caller, Outcome, Refused};
 use hull_kv_proto::hullpb::{
     Command, Forward, Forwarded, MemberChange, Refusal, command::Op, member_change::Kind, refusal::Why,
@@ -78,6 +78,8 @@ pub(super) struct Proposals {
     appends: Appends,
     /// At the leader: raft takes one change of members at a time.
     changes: VecDeque<Queued>,
+    /// What commands are written to.
+    sheet: Sheet,
     next_id: u64,
     /// Bytes that one command may have.
     largest: usize,
@@ -85,6 +87,28 @@ pub(super) struct Proposals {
     taken: usize,
     /// The last term of which an entry was applied.
     applied_term: u64,
+}
+
+/// Room for some commands, one behind the other: neither takes an allocation of its own. The room is free again when none of them
+/// is held any more; values in memory hold theirs until a snapshot has them.
+#[derive(Debug, Default)]
+struct Sheet(BytesMut);
+
+/// Bytes of a sheet.
+const SHEET_BYTES: usize = 32 * 1024;
+
+impl Sheet {
+    /// A command that takes so many bytes.
+    fn encode(&mut self, command: &Command, length: usize) -> Bytes {
+        if length > SHEET_BYTES / 4 {
+            return command.encode_to_vec().into();
+        }
+        if self.0.capacity() < length {
+            self.0 = BytesMut::with_capacity(SHEET_BYTES);
+        }
+        command.encode_raw(&mut self.0);
+        self.0.split().freeze()
+    }
 }
 
 impl Proposals {
@@ -144,22 +168,27 @@ fn nature(op: &Op) -> Nature {
 impl Driver {
     /// Puts a command into the log; the reply gets the state machine's answer once it is durable and applied.
     pub fn propose(&mut self, op: Op, caller: Caller, reply: Option<ProposalReply>) {
-        let used = read(&self.shared.store).usage().bytes;
-        if self.space.refuses(&op) || self.quota.refuses(&op, used) {
+        let shared = &self.shared;
+        if self.space.refuses(&op) || self.quota.refuses(&op, || read(&shared.store).usage().bytes) {
             return self.refuse(reply, Failed::Refused(Refused::NoSpace));
         }
         let id = self.proposals.fresh_id();
         let nature = nature(&op);
         let mut command = Command { id, member: self.shared.member, op: Some(op), ..Command::default() };
         caller.sign(&mut command);
-        let command = Bytes::from(command.encode_to_vec());
-        if command.len() > self.proposals.largest {
+        let length = command.encoded_len();
+        if length > self.proposals.largest {
             return self.refuse(reply, Failed::TooLarge);
         }
-        self.proposals.taken += command.len();
-        let waiting = Waiting { reply, command, nature, place: Place::Parked };
-        self.proposals.waiting.insert(id, waiting);
-        self.dispatch(id);
+        self.proposals.taken += length;
+        let command = self.proposals.sheet.encode(&command, length);
+        let place = self.hand_over(id, nature, &command);
+        // What nobody waits for is not kept: whoever proposed it will again.
+        let Some(reply) = reply else { return };
+        if place == Place::Parked {
+            self.proposals.parked.push_back(id);
+        }
+        self.proposals.waiting.insert(id, Waiting { reply: Some(reply), command, nature, place });
     }
 
     fn refuse(&mut self, reply: Option<ProposalReply>, why: Failed) {
@@ -190,11 +219,18 @@ impl Driver {
 
     /// Sends a proposal where it belongs now.
     fn dispatch(&mut self, id: u64) {
-        let raft = &self.raft.raft;
-        let (term, leads, leader) = (raft.term, raft.state == StateRole::Leader, raft.leader_id);
         let Some(waiting) = self.proposals.waiting.get(&id) else { return };
         let (command, nature) = (waiting.command.clone(), waiting.nature);
-        let place = if leads {
+        let place = self.hand_over(id, nature, &command);
+        self.place(id, place);
+    }
+
+    /// Hands a command to the leader; answers where it is then.
+    fn hand_over(&mut self, id: u64, nature: Nature, command: &Bytes) -> Place {
+        let raft = &self.raft.raft;
+        let (term, leads, leader) = (raft.term, raft.state == StateRole::Leader, raft.leader_id);
+        let command = command.clone();
+        if leads {
             let from = self.shared.member;
             match nature {
                 Nature::Reconfigures => self.proposals.changes.push_back(Queued { id, from, command }),
@@ -207,8 +243,7 @@ impl Driver {
             Place::Term(term)
         } else {
             Place::Parked
-        };
-        self.place(id, place);
+        }
     }
 
     fn place(&mut self, id: u64, place: Place) {

@@ -10,6 +10,8 @@ use prost::encoding::encoded_len_varint;
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: u64,
+    /// Bytes in the store, once somebody has looked in this turn.
+    used: Option<u64>,
     /// Proposed since the last entries were applied.
     underway: u64,
     alarm: Alarm,
@@ -24,15 +26,16 @@ enum Alarm {
 
 impl Quota {
     pub(super) fn new(limit: u64) -> Self {
-        Self { limit, underway: 0, alarm: Alarm::Quiet }
+        Self { limit, used: None, underway: 0, alarm: Alarm::Quiet }
     }
 
-    /// Whether a command must be refused when `used` bytes are in the store.
-    pub(super) fn refuses(&mut self, op: &Op, used: u64) -> bool {
+    /// Whether a command must be refused. `used` looks how many bytes are in the store.
+    pub(super) fn refuses(&mut self, op: &Op, used: impl FnOnce() -> u64) -> bool {
         if self.limit == u64::MAX || !takes_space(op) {
             return false;
         }
         let cost = cost(op);
+        let used = *self.used.get_or_insert_with(used);
         let fits = used.saturating_add(self.underway).saturating_add(cost) <= self.limit;
         if fits {
             self.underway += cost;
@@ -45,6 +48,12 @@ impl Quota {
     /// What was on its way has arrived, or never will.
     pub(super) fn applied(&mut self) {
         self.underway = 0;
+        self.used = None;
+    }
+
+    /// A turn ends: compaction may take bytes out of the store before the next.
+    pub(super) fn end_turn(&mut self) {
+        self.used = None;
     }
 
     /// Whether the alarm must be raised now; true once for each time that something was refused.
@@ -72,18 +81,21 @@ mod tests {
     #[test]
     fn what_is_underway_counts_until_it_has_arrived() {
         let mut quota = Quota::new(10_000);
-        assert!(!quota.refuses(&put(4_000), 0));
-        assert!(!quota.refuses(&put(4_000), 0));
-        assert!(quota.refuses(&put(4_000), 0), "8,000 are on their way");
+        assert!(!quota.refuses(&put(4_000), || 0));
+        assert!(!quota.refuses(&put(4_000), || 0));
+        assert!(quota.refuses(&put(4_000), || 0), "8,000 are on their way");
         assert!(quota.take_alarm() && !quota.take_alarm(), "one alarm");
         quota.applied();
-        assert!(quota.refuses(&put(4_000), 8_000));
-        assert!(!quota.refuses(&Op::DeleteRange(DeleteRangeRequest::default()), 8_000), "a delete makes room");
-        assert!(!quota.refuses(&put(1_000), 8_000), "what fits is taken");
+        assert!(quota.refuses(&put(4_000), || 8_000));
+        assert!(!quota.refuses(&Op::DeleteRange(DeleteRangeRequest::default()), || 8_000), "a delete makes room");
+        assert!(!quota.refuses(&put(1_000), || 8_000), "what fits is taken");
+        assert!(!quota.refuses(&put(500), || panic!("looked once in a turn")));
+        quota.end_turn();
+        assert!(quota.refuses(&put(1_000), || 10_000));
     }
 
     #[test]
     fn without_a_limit_nothing_is_refused() {
-        assert!(!Quota::new(u64::MAX).refuses(&put(1_000_000), u64::MAX));
+        assert!(!Quota::new(u64::MAX).refuses(&put(1_000_000), || u64::MAX));
     }
 }

@@ -105,9 +105,13 @@ fn put(to: &mut Vec<u8>, seq: u64, base: u64, batch: u64, kind: u32, fill: impl 
     header[20..].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// The checksum of the file's number, the record's offset and its header without the checksum itself, one behind the other.
 fn header_crc(seq: u64, offset: u64, header: &[u8]) -> u32 {
-    let seed = crc32c::crc32c_append(crc32c::crc32c(&seq.to_le_bytes()), &offset.to_le_bytes());
-    crc32c::crc32c_append(seed, header)
+    let mut bytes = [0; 16 + RECORD_HEADER - 4];
+    bytes[..8].copy_from_slice(&seq.to_le_bytes());
+    bytes[8..16].copy_from_slice(&offset.to_le_bytes());
+    bytes[16..].copy_from_slice(header);
+    crc32c::crc32c(&bytes)
 }
 
 /// What is at an offset.
