@@ -24,6 +24,7 @@ use crate::{
         thread::{self, Ended, Input, Inputs},
     },
     http::{Address, Face, ListenError, Listener, Passed, bind_tcp},
+    import::{ImportError, Imported, adopt},
     jwt::{Jwt, JwtError},
     limits::CATCH_UP_BYTES,
     lock::{read, write},
@@ -35,6 +36,8 @@ use crate::{
 /// Why a member stopped or did not start.
 #[derive(Debug)]
 pub enum ServeError {
+    /// The data folder is an etcd's, and cannot be taken over.
+    Adopt(ImportError),
     /// The data cannot be opened.
     Open(OpenError),
     /// An address cannot be listened on.
@@ -61,6 +64,7 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Adopt(error) => error.fmt(f),
             Self::Open(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Address(error) => error.fmt(f),
@@ -97,7 +101,9 @@ const COMPANY_PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// What kept it from starting, or made it stop.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
-    refuse_etcds_data(config)?;
+    if let Some(Imported { keys, revision }) = adopt(config).map_err(ServeError::Adopt)? {
+        eprintln!("hull-kv: took over {keys} keys at revision {revision} from what etcdctl snapshot restore made");
+    }
     let disk = RealDisk::open(&config.data_dir).map_err(io_error("open the data folder"))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
@@ -194,23 +200,6 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         }
         Ended::Forgetful => Err(ServeError::Forgetful),
     }
-}
-
-/// A folder with an etcd's data must not be served as an empty store.
-fn refuse_etcds_data(config: &Config) -> Result<(), ServeError> {
-    let database = config.data_dir.join("member/snap/db");
-    let ours = std::fs::read_dir(&config.data_dir)
-        .is_ok_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("wal-")));
-    if database.exists() && !ours {
-        return Err(ServeError::Join(format!(
-            "the data folder {} holds an etcd's data. Stop that etcd, take its data over into a new folder (hull-kv import {} \
-             --name {} --data-dir NEW), and start with --data-dir NEW",
-            config.data_dir.display(),
-            database.display(),
-            config.name
-        )));
-    }
-    Ok(())
 }
 
 fn logins(config: &Config) -> Result<Logins, ServeError> {

@@ -148,3 +148,63 @@ async fn etcdctl_saves_and_checks_a_snapshot() {
     let status = etcdctl(&status).expect("was there a moment ago");
     assert!(status.contains("\"revision\":622"), "{status}");
 }
+
+#[tokio::test]
+async fn what_etcdctl_restored_is_served_and_stays_as_it_is() {
+    let folder = folder();
+    let path = folder.path().join("snapshot.db");
+    let member = Member::start_with(folder.path(), &["--bcrypt-cost", "4"]);
+    let mut old = client(&member).await;
+    fill(&mut old).await;
+    save(&mut old, &path).await;
+    let other = support::folder();
+    let data = other.path().join("data");
+    let restore = |flags: &[&str]| {
+        let mut args =
+            vec!["snapshot".as_ref(), "restore".as_ref(), path.as_os_str(), "--data-dir".as_ref(), data.as_os_str()];
+        args.extend(flags.iter().map(std::ffi::OsStr::new));
+        etcdctl(&args)
+    };
+    if restore(&["--initial-cluster-token", "another"]).is_none() {
+        eprintln!("skipped: etcdctl is not installed");
+        return;
+    }
+    // For another cluster than the flags describe.
+    let start = || {
+        let flags =
+            ["--data-dir".as_ref(), data.as_os_str(), "--listen-client-urls".as_ref(), "http://127.0.0.1:1".as_ref()];
+        Command::new(env!("CARGO_BIN_EXE_hull-kv")).args(flags).output().expect("start")
+    };
+    let refused = start();
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("was restored for member"), "{why}");
+    let files = || std::fs::read_dir(&data).expect("list").count();
+    assert_eq!(files(), 1, "nothing but what was restored");
+    std::fs::remove_dir_all(&data).expect("remove");
+    restore(&[]).expect("was there a moment ago");
+    let wal = data.join("member/wal/0000000000000000-0000000000000000.wal");
+    let (log, database) =
+        (std::fs::read(&wal).expect("log"), std::fs::read(data.join("member/snap/db")).expect("database"));
+    for _ in 0..2 {
+        let copy = Member::start(other.path());
+        let mut new = client(&copy).await;
+        for revision in [0, 450, 610] {
+            assert_eq!(everything(&mut new, revision).await, everything(&mut old, revision).await);
+        }
+    }
+    assert_eq!(
+        (std::fs::read(&wal).expect("log"), std::fs::read(data.join("member/snap/db")).expect("database")),
+        (log, database)
+    );
+    // Whatever it is that cannot be read to its end: it is not served as an empty store, and nothing is lost.
+    for name in ["snapshot-", "wal-"] {
+        let ours = std::fs::read_dir(&data).expect("list").flatten().map(|file| file.path());
+        ours.filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
+            .for_each(|path| std::fs::remove_file(path).expect("remove"));
+    }
+    let torn = std::fs::read(&wal).expect("log");
+    std::fs::write(&wal, &torn[..50]).expect("write");
+    let refused = start();
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("holds an etcd's data"), "{why}");
+}

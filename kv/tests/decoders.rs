@@ -96,6 +96,7 @@ fn files_of_the_disk_damaged_in_any_way_are_read_or_refused() {
     replay("snapshot", targets::snapshot);
     replay("arriving", targets::arriving);
     replay("database", targets::database);
+    replay("etcd_log", targets::etcd_log);
 }
 
 #[test]

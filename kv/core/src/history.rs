@@ -107,7 +107,9 @@ impl History {
         self.bytes += record.bytes();
         self.appended += record.bytes() + RECORD_OVERHEAD;
         match self.chunks.last_mut() {
-            Some(Chunk { records: Records::Open(records), .. }) if records.len() < HISTORY_CHUNK => records.push(record),
+            Some(Chunk { records: Records::Open(records), .. }) if records.len() < HISTORY_CHUNK => {
+                records.push(record)
+            }
             _ => {
                 self.pack_last();
                 self.chunks.push(Chunk::open(vec![record]));

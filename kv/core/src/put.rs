@@ -56,7 +56,8 @@ impl<'a> Write<'a> {
             Some(rev) if request.prev_kv || request.ignore_value => history.get(rev),
             _ => None,
         };
-        let previous = previous.and_then(|rev| old.as_ref().map_or_else(|| history.lineage(rev), |old| Some(old.lineage())));
+        let previous =
+            previous.and_then(|rev| old.as_ref().map_or_else(|| history.lineage(rev), |old| Some(old.lineage())));
         if (request.ignore_value || request.ignore_lease) && previous.is_none() {
             return Err(Refused::KeyNotFound);
         }

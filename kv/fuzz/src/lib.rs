@@ -11,7 +11,7 @@ use hull_kv::{
     bolt::Reader,
     config::Config,
     disk::{Disk, Growth, MemoryDisk},
-    import::read_store,
+    import::{EtcdLog, read_store},
     peer::{FRAME_HEADER, Frame},
     shared::Shared,
     snapfile,
@@ -206,6 +206,14 @@ pub fn database(bytes: &[u8]) {
         && let Ok(reader) = Reader::open(file)
     {
         let _ = read_store(&reader);
+    }
+}
+
+/// An etcd's own log; one that cannot be read to its end stays so whatever follows.
+pub fn etcd_log(bytes: &[u8]) {
+    let log = EtcdLog::of(&[bytes]);
+    if !log.is_whole {
+        assert!(!EtcdLog::of(&[bytes, &[0; 64]]).is_whole, "damage is not undone by a further file");
     }
 }
 

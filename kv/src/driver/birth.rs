@@ -76,6 +76,14 @@ impl Birth {
         }
     }
 
+    /// The cluster's id.
+    pub fn cluster(&self) -> u64 {
+        match self {
+            Self::Found { members, .. } => cluster_id(members),
+            Self::Join { cluster, .. } => *cluster,
+        }
+    }
+
     /// The store that it begins with.
     pub(super) fn store(&self) -> Store {
         self.store_with(Store::new())

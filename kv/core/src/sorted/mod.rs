@@ -132,7 +132,8 @@ impl<V> Sorted<V> {
             Bound::Excluded(to) => **key < *to,
             Bound::Unbounded => true,
         };
-        let begins_before_end = move |chunk: &&Chunk<V>| chunk.entries().first().is_some_and(|(key, _)| is_before_end(key));
+        let begins_before_end =
+            move |chunk: &&Chunk<V>| chunk.entries().first().is_some_and(|(key, _)| is_before_end(key));
         chunks.map(|(_, chunk)| chunk).take_while(begins_before_end).enumerate().flat_map(move |(number, chunk)| {
             let entries = chunk.entries();
             let start = match from {
@@ -296,7 +297,8 @@ mod tests {
 
     /// Keys that are prefixes of each other, end in zeros, differ early and late, and have beginnings that many share.
     fn odd_key(number: u64) -> Key {
-        let beginnings: [&[u8]; 8] = [b"", b"a", b"ab", b"/registry/pods/", b"/registry/pods/\0", b"/reg", b"\xff\xff\xff\xff", b"\0\0"];
+        let beginnings: [&[u8]; 8] =
+            [b"", b"a", b"ab", b"/registry/pods/", b"/registry/pods/\0", b"/reg", b"\xff\xff\xff\xff", b"\0\0"];
         let digits = number / 8;
         let ending = match digits % 3 {
             0 => digits.to_be_bytes().to_vec(),

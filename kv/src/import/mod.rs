@@ -1,6 +1,14 @@
 //! Takes over an etcd's data: reads its database file and writes a new data folder with the same keys, revisions,
 //! leases, users and roles. Members and raft's standing are the new cluster's; alarms are not taken over.
-use std::{fmt, fs::File, io, path::Path, sync::Arc};
+mod log;
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hull_kv_core::{Restore, RestoreError, Store};
 use hull_kv_proto::{
@@ -18,6 +26,8 @@ use crate::{
     shared::Shared,
     snapfile::{self, Effort, Runs},
 };
+
+pub use log::EtcdLog;
 
 /// Records gathered before the store takes them.
 const BATCH: usize = 1024;
@@ -40,6 +50,31 @@ pub enum ImportError {
     NotNew(String),
     /// `--initial-cluster` does not name this member.
     Stranger(String),
+    /// The etcd whose file it is acknowledged changes that only its log has.
+    Behind {
+        /// The database file.
+        file: PathBuf,
+        /// Up to which entry of the log the file goes.
+        has: u64,
+        /// The log's last entry that changes keys.
+        last: u64,
+    },
+    /// The data folder is an etcd's that has run.
+    EtcdsFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// `--name`.
+        name: String,
+    },
+    /// The data folder was restored for another member than the flags describe.
+    RestoredForAnother {
+        /// The folder.
+        folder: PathBuf,
+        /// Member and cluster that it was restored for.
+        restored: (u64, u64),
+        /// Member and cluster of the flags.
+        flags: (u64, u64),
+    },
     /// The data folder cannot be written.
     Write(io::Error),
 }
@@ -54,6 +89,29 @@ impl fmt::Display for ImportError {
                 write!(f, "the data folder {folder} holds a member already: import into a new one")
             }
             Self::Stranger(name) => write!(f, "--initial-cluster does not name {name}"),
+            Self::Behind { file, has, last } => write!(
+                f,
+                "{} goes up to entry {has} of that etcd's log, which has changes of keys up to entry {last}: some that it \
+                 acknowledged would be lost. Start that etcd once more, and import what etcdctl snapshot save FILE writes",
+                file.display()
+            ),
+            Self::EtcdsFolder { folder, name } => write!(
+                f,
+                "the data folder {} holds an etcd's data. Stop that etcd (SIGTERM), take its data over into a new folder \
+                 (hull-kv import {} --name {name} --data-dir NEW), and start with --data-dir NEW",
+                folder.display(),
+                folder.join(DATABASE).display()
+            ),
+            Self::RestoredForAnother { folder, restored, flags } => write!(
+                f,
+                "the data folder {} was restored for member {:x} of cluster {:x}, but --name, --initial-cluster and \
+                 --initial-cluster-token say member {:x} of cluster {:x}: give those that etcdctl snapshot restore got",
+                folder.display(),
+                restored.0,
+                restored.1,
+                flags.0,
+                flags.1
+            ),
             Self::Write(error) => write!(f, "write the data folder: {error}"),
         }
     }
@@ -88,14 +146,66 @@ impl fmt::Display for Imported {
     }
 }
 
+/// Where an etcd keeps its database within its data folder.
+const DATABASE: &str = "member/snap/db";
+
+/// Where its log is, as seen from the database's folder.
+const LOG_OF_DATABASE: &str = "../wal";
+
+fn born(config: &Config) -> Result<Birth, ImportError> {
+    Birth::found(&config.cluster.first, &config.cluster.token, &config.name)
+        .ok_or_else(|| ImportError::Stranger(config.name.clone()))
+}
+
+/// Takes a data folder over that `etcdctl snapshot restore` made and no etcd has run in; what it made stays as it is. `None`: the
+/// folder is no etcd's, or a member of this store lives in it already.
+///
+/// # Errors
+/// It is another etcd's. See [`ImportError`].
+pub fn adopt(config: &Config) -> Result<Option<Imported>, ImportError> {
+    let folder = &config.data_dir;
+    let database = folder.join(DATABASE);
+    if !database.exists()
+        || !Driver::is_new(&RealDisk::open(folder).map_err(ImportError::Write)?).map_err(ImportError::Write)?
+    {
+        return Ok(None);
+    }
+    let log = EtcdLog::read(&folder.join("member/wal")).unwrap_or_default();
+    if log.has_run || !log.is_whole {
+        return Err(ImportError::EtcdsFolder { folder: folder.clone(), name: config.name.clone() });
+    }
+    let birth = born(config)?;
+    let (restored, flags) = ((log.member, log.cluster), (birth.member(), birth.cluster()));
+    if restored != flags {
+        return Err(ImportError::RestoredForAnother { folder: folder.clone(), restored, flags });
+    }
+    import(config, &database).map(Some)
+}
+
+/// An etcd that was killed has changes in its log that are not in its database file yet.
+fn refuse_behind(file: &Path, reader: &Reader) -> Result<(), ImportError> {
+    let log = file.parent().map(|folder| folder.join(LOG_OF_DATABASE)).filter(|log| log.is_dir());
+    let Some(log) = log else { return Ok(()) };
+    let last = EtcdLog::read(&log).map_err(ReadError::Io)?.last_change;
+    let mut has = 0;
+    each(reader, b"meta", &mut |key, value| {
+        if let (b"consistent_index", Ok(index)) = (key, <[u8; 8]>::try_from(value)) {
+            has = u64::from_be_bytes(index);
+        }
+        Ok(())
+    })?;
+    if last > has { Err(ImportError::Behind { file: file.to_owned(), has, last }) } else { Ok(()) }
+}
+
 /// Makes a new data folder from a database file.
 ///
 /// # Errors
 /// See [`ImportError`].
 pub fn import(config: &Config, file: &Path) -> Result<Imported, ImportError> {
-    let birth = Birth::found(&config.cluster.first, &config.cluster.token, &config.name)
-        .ok_or_else(|| ImportError::Stranger(config.name.clone()))?;
-    let store = birth.store_with(read_store(&Reader::open(File::open(file).map_err(ReadError::Io)?)?)?);
+    let birth = born(config)?;
+    let reader = Reader::open(File::open(file).map_err(ReadError::Io)?)?;
+    refuse_behind(file, &reader)?;
+    let store = birth.store_with(read_store(&reader)?);
     let disk = RealDisk::open(&config.data_dir).map_err(ImportError::Write)?;
     if !Driver::is_new(&disk).map_err(ImportError::Write)? {
         return Err(ImportError::NotNew(config.data_dir.display().to_string()));
