@@ -105,7 +105,7 @@ const SETTINGS: &[Setting] = &[
         flag: "listen-client-urls",
         variable: "ETCD_LISTEN_CLIENT_URLS",
         default: "http://localhost:2379",
-        help: "where to listen, comma-separated http://ip:port",
+        help: "where to listen, comma-separated http://ip:port or unix://path",
     },
     Setting {
         flag: "socket",
@@ -357,10 +357,13 @@ fn split(list: &str) -> impl Iterator<Item = String> {
     list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect::<Vec<_>>().into_iter()
 }
 
-/// `http://ip:port` or `https://ip:port`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
+/// `http://ip:port`, `https://ip:port` or `unix://path`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
 fn listen_address(flag: &str, url: &str) -> Result<Address, ConfigError> {
-    let wrong = || ConfigError(format!("--{flag} {url}: http://ip:port was expected; names are not looked up"));
+    let wrong =
+        || ConfigError(format!("--{flag} {url}: http://ip:port or unix://path was expected; names are not looked up"));
     let (kind, rest): (fn(SocketAddr) -> Address, &str) = match url.split_once("://") {
+        // As in etcd, what looks like a host is a part of the path.
+        Some(("unix", path)) if !path.is_empty() => return Ok(Address::Unix(path.into())),
         Some(("http", rest)) => (Address::Tcp, rest),
         Some(("https", rest)) => (Address::Tls, rest),
         _ => return Err(wrong()),

@@ -23,12 +23,12 @@ use crate::{
         Driver, Identity, OpenError, REMOVED, Start,
         thread::{self, Ended, Input, Inputs},
     },
-    http::{Address, Face, ListenError, Listener, Passed, bind_tcp},
+    http::{Address, Face, ListenError, Listener, Passed, bind_tcp, bind_unix},
     import::{ImportError, Imported, adopt},
     jwt::{Jwt, JwtError},
     limits::CATCH_UP_BYTES,
     lock::{read, write},
-    peer::{Dialer, Incoming, Local, Network, PeerListener},
+    peer::{Dialer, Door, Incoming, Local, Network, PeerListener},
     shared::Shared,
     tls::{Tls, TlsError, TlsFiles, not_set_up},
 };
@@ -228,6 +228,9 @@ struct PeerDoor {
     has_company: Arc<Notify>,
 }
 
+/// The mode of a unix socket for other members: they are of the same user.
+const FOR_THIS_USER: u32 = 0o600;
+
 impl PeerDoor {
     async fn open(self, config: &Config, driver: &Driver) -> Result<(), ServeError> {
         if config.cluster.listen.is_none() && driver.alone() {
@@ -247,16 +250,18 @@ impl PeerDoor {
     fn listen(&self, cluster: &Cluster) -> Result<(), ServeError> {
         for address in cluster.listen_addresses().map_err(ServeError::Address)? {
             let tls = self.server.local.dialer.tls.clone();
-            let (socket, tls) = match (&address, tls) {
-                (Address::Tcp(socket), _) => (*socket, None),
-                (Address::Tls(socket), Some(tls)) => (*socket, Some(tls)),
-                (Address::Tls(_) | Address::Unix(_), _) => {
+            let door = match (&address, tls) {
+                (Address::Tcp(socket), _) => bind_tcp(*socket).map(|listener| Door::Tcp(listener, None)),
+                (Address::Tls(socket), Some(tls)) => bind_tcp(*socket).map(|listener| Door::Tcp(listener, Some(tls))),
+                (Address::Tls(_), None) => {
                     let why = not_set_up("--peer-cert-file and --peer-key-file");
-                    return Err(ServeError::Listen(ListenError::new(address, why)));
+                    Err(ListenError::new(address, why))
                 }
+                (Address::Unix(path), _) => bind_unix(path, FOR_THIS_USER)
+                    .map(Door::Unix)
+                    .map_err(|source| ListenError::new(address.clone(), source)),
             };
-            let listener = bind_tcp(socket).map_err(ServeError::Listen)?;
-            tokio::spawn(Arc::clone(&self.server).serve(listener, tls));
+            tokio::spawn(Arc::clone(&self.server).serve(door.map_err(ServeError::Listen)?));
         }
         Ok(())
     }

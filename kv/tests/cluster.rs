@@ -25,11 +25,23 @@ struct Cluster {
     folders: Vec<TempDir>,
     ports: Vec<(u16, u16)>,
     members: Vec<Option<Member>>,
+    /// How members reach each other.
+    way: Way,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Tcp,
+    UnixSockets,
 }
 
 impl Cluster {
     fn start(size: usize) -> Self {
-        let mut cluster = Self { folders: Vec::new(), ports: Vec::new(), members: Vec::new() };
+        Self::start_by(size, Way::Tcp)
+    }
+
+    fn start_by(size: usize, way: Way) -> Self {
+        let mut cluster = Self { folders: Vec::new(), ports: Vec::new(), members: Vec::new(), way };
         for _ in 0..size {
             cluster.add_place();
         }
@@ -46,7 +58,10 @@ impl Cluster {
     }
 
     fn peer_url(&self, at: usize) -> String {
-        format!("http://127.0.0.1:{}", self.ports[at].1)
+        match self.way {
+            Way::Tcp => format!("http://127.0.0.1:{}", self.ports[at].1),
+            Way::UnixSockets => format!("unix://{}", self.folders[at].path().join("peer.sock").display()),
+        }
     }
 
     /// Starts a member that knows the first `size` places.
@@ -194,6 +209,53 @@ async fn no_acknowledged_write_is_lost_while_leaders_are_killed_and_frozen() {
     for key in acknowledged.lock().expect("list").iter() {
         assert!(there.contains(key.as_bytes()), "{key} was acknowledged and is gone");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_members_write_on_while_two_are_gone_and_wait_while_three_are() {
+    let mut cluster = Cluster::start(5);
+    let (acknowledged, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    let writers = write_on(&cluster, &acknowledged, &stop);
+    more(&acknowledged, 100).await;
+    // The leader and another one.
+    let leader = cluster.leader(0).await;
+    let other = (leader + 1) % 5;
+    cluster.take(leader).kill();
+    cluster.take(other).kill();
+    more(&acknowledged, 200).await;
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.expect("writer");
+    }
+    let third = cluster.running()[0];
+    let left = cluster.running()[1];
+    cluster.take(third).kill();
+    let mut client = cluster.client(left).await;
+    let waits = tokio::time::timeout(Duration::from_secs(2), client.put("of two", "v", None)).await;
+    assert!(!matches!(waits, Ok(Ok(_))), "two of five acknowledged a write");
+    for at in [third, leader, other] {
+        cluster.restart(at);
+    }
+    client.put("of five", "v", None).await.expect("there is a majority");
+    cluster.agree().await;
+    let everything = GetOptions::new().with_all_keys().with_keys_only();
+    let there = cluster.client(leader).await.get("", Some(everything)).await.expect("get");
+    let there: HashSet<&[u8]> = there.kvs().iter().map(etcd_client::KeyValue::key).collect();
+    for key in acknowledged.lock().expect("list").iter() {
+        assert!(there.contains(key.as_bytes()), "{key} was acknowledged and is gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_on_one_machine_can_talk_over_unix_sockets() {
+    let mut cluster = Cluster::start_by(3, Way::UnixSockets);
+    cluster.client(1).await.put("k", "v", None).await.expect("put");
+    let leader = cluster.leader(0).await;
+    cluster.take(leader).kill();
+    cluster.client((leader + 1) % 3).await.put("l", "v", None).await.expect("put without the leader");
+    // In place of the socket that it left behind.
+    cluster.restart(leader);
+    assert_eq!(cluster.agree().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,7 +68,13 @@ fn settings_of_etcd_that_would_change_a_promise_are_refused_by_name() {
     let text = refusal(&[], &[("ETCD_FORCE_NEW_CLUSTER", "true")]);
     assert!(text.contains("--force-new-cluster true"), "{text}");
     assert!(refusal(&["--no-such-flag", "x"], &[]).contains("unknown flag --no-such-flag"));
-    assert!(refusal(&["--listen-client-urls", "127.0.0.1:1"], &[]).contains("http://ip:port was expected"));
+    assert!(
+        refusal(&["--listen-client-urls", "127.0.0.1:1"], &[]).contains("http://ip:port or unix://path was expected")
+    );
+    let both = ["--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b"];
+    assert!(refusal(&both, &[]).contains("give one of them"));
+    let nobody = ["--client-cert-allowed-hostname=b", "--auto-tls"];
+    assert!(refusal(&nobody, &[]).contains("without --client-cert-auth"));
     assert!(refusal(&["--tls-min-version", "TLS1.1"], &[]).contains("TLS1.2 or TLS1.3 was expected"));
     assert!(refusal(&["--max-txn-ops", "none"], &[]).contains("a number above 0"));
     assert!(refusal(&["--max-request-bytes", "99999999999"], &[]).contains("from 1 to 10485760"));
@@ -138,4 +144,19 @@ fn old_and_second_paths_of_the_json_gateway_lead_to_the_same_methods() {
         assert!(member.http("POST", path, "{}").1.contains(r#""leases":[{"ID":"7"}]"#), "{path}");
     }
     assert!(member.http("POST", "/v3/kv/lease/revoke", r#"{"ID":7}"#).0.starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn clients_can_come_by_a_unix_socket_named_as_an_address() {
+    let folder = folder();
+    let path = folder.path().join("clients.sock");
+    let url = format!("unix://{}", path.display());
+    let member = Member::start_with(folder.path(), &["--listen-client-urls", &url]);
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("connect");
+    let mut answer = String::new();
+    std::io::Write::write_all(&mut stream, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("ask");
+    std::io::Read::read_to_string(&mut stream, &mut answer).expect("answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(member.stop());
 }

@@ -34,7 +34,13 @@ impl Authority {
 
     /// Writes `NAME.pem` and `NAME.key`, good for 127.0.0.1 and both directions.
     fn sign(&self, folder: &Path, name: &str) {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("params");
+        self.sign_for(folder, name, &["127.0.0.1"]);
+    }
+
+    /// The same, good for these hosts.
+    fn sign_for(&self, folder: &Path, name: &str, hosts: &[&str]) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("params");
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("key");
@@ -128,6 +134,39 @@ async fn clients_need_a_certificate_of_the_authority_and_renewed_files_count_at_
     // Half of a renewal: the old ones are used on.
     std::fs::write(files.join("server.key"), "no key").expect("write");
     assert!(ask(files, port, Some("client")).await.is_ok());
+}
+
+#[tokio::test]
+async fn clients_whose_certificate_is_good_for_another_host_are_not_let_in() {
+    let folder = folder();
+    let files = folder.path();
+    let authority = Authority::new(files);
+    authority.sign(files, "server");
+    authority.sign_for(files, "right", &["a.clients.example", "b.example"]);
+    authority.sign_for(files, "wrong", &["clients.example", "a.b.clients.example"]);
+    // A name of the subject is no host.
+    authority.sign(files, "a.clients.example");
+    let port = free_port();
+    let flags = [
+        "--listen-client-urls",
+        &format!("https://127.0.0.1:{port}"),
+        "--cert-file",
+        &path(files, "server.pem"),
+        "--key-file",
+        &path(files, "server.key"),
+        "--trusted-ca-file",
+        &path(files, "ca.pem"),
+        "--client-cert-auth",
+        "--client-cert-allowed-hostname",
+        "a.clients.example",
+    ];
+    let _member = Member::spawn(files, port, &flags).ready();
+    let (answer, _) = ask(files, port, Some("right")).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for name in ["wrong", "a.clients.example"] {
+        let answer = ask(files, port, Some(name)).await.map(|(answer, _)| answer).unwrap_or_default();
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{name} was served: {answer}");
+    }
 }
 
 /// The version and the cipher suite that a client agrees on which speaks only that version.

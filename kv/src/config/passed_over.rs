@@ -76,8 +76,6 @@ struct Refused {
 }
 
 const NO_DISCOVERY: &str = "name the members with --initial-cluster";
-const BY_AUTHORITY: &str =
-    "let an authority of its own sign those certificates (--trusted-ca-file, --peer-trusted-ca-file)";
 
 const REFUSED: &[Refused] = &[
     Refused { flag: "wal-dir", harmless: &[""], instead: "log and snapshots lie together in --data-dir" },
@@ -91,8 +89,6 @@ const REFUSED: &[Refused] = &[
         harmless: &["false"],
         instead: "begin anew from a snapshot (etcdctl snapshot save, hull-kv import)",
     },
-    Refused { flag: "client-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
-    Refused { flag: "peer-cert-allowed-hostname", harmless: &[""], instead: BY_AUTHORITY },
     Refused { flag: "host-whitelist", harmless: &["", "*"], instead: "set names of hosts apart in front of the store" },
     Refused { flag: "cors", harmless: &["", "*"], instead: "no page of another origin may ask this store" },
     Refused { flag: "enable-grpc-gateway", harmless: &["true"], instead: "the JSON gateway is part of the port" },

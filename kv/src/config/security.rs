@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use super::{ConfigError, Setting, split};
-use crate::tls::{ClientAuth, Origin, TlsFiles, Versions};
+use crate::tls::{Allowed, ClientAuth, Origin, TlsFiles, Versions};
 
 /// TLS for clients and for other members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +76,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         variable: "ETCD_PEER_CERT_ALLOWED_CN",
         default: "",
         help: "common name that certificates of members must have",
+    },
+    Setting {
+        flag: "peer-cert-allowed-hostname",
+        variable: "ETCD_PEER_CERT_ALLOWED_HOSTNAME",
+        default: "",
+        help: "name of a host that certificates of members must be good for",
+    },
+    Setting {
+        flag: "client-cert-allowed-hostname",
+        variable: "ETCD_CLIENT_CERT_ALLOWED_HOSTNAME",
+        default: "",
+        help: "the same of clients' certificates",
     },
     Setting {
         flag: "tls-min-version",
@@ -207,6 +219,24 @@ fn files(
         // Members are all of this program.
         Side::Peers => (Versions::New, Vec::new()),
     };
+    let allowed = match side {
+        Side::Clients => (None, said("client-cert-allowed-hostname")),
+        Side::Peers => (said("peer-cert-allowed-cn"), said("peer-cert-allowed-hostname")),
+    };
+    let allowed = match allowed {
+        (Some(name), Some(host)) => {
+            return Err(ConfigError(format!(
+                "--peer-cert-allowed-cn {name} and --peer-cert-allowed-hostname {host}: give one of them"
+            )));
+        }
+        (Some(name), None) => Some(Allowed::CommonName(name)),
+        (None, host) => host.map(Allowed::Host),
+    };
+    if side == Side::Clients && allowed.is_some() && client_auth == ClientAuth::None {
+        return Err(ConfigError(
+            "--client-cert-allowed-hostname: nobody need show one without --client-cert-auth".into(),
+        ));
+    }
     let files = |cert: String, key: String, origin| TlsFiles {
         origin,
         cert: cert.into(),
@@ -214,7 +244,7 @@ fn files(
         trusted,
         client_auth,
         revoked: said(side.revocation_flag()).map(Into::into),
-        allowed_cn: said("peer-cert-allowed-cn").filter(|_| side == Side::Peers),
+        allowed,
         versions,
         suites,
     };

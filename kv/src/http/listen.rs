@@ -133,7 +133,7 @@ impl Listener {
                 Some(listener) => {
                     listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)).map(Self::Unix)
                 }
-                None => bind_unix(path).map(Self::Unix),
+                None => bind_unix(path, FOR_EVERYONE).map(Self::Unix),
             },
         };
         opened.map_err(|source| ListenError { address: address.clone(), source })
@@ -220,13 +220,20 @@ pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
     opened.map_err(|source| ListenError { address: Address::Tcp(address), source })
 }
 
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// The mode of a socket that everyone on the machine may connect to.
+const FOR_EVERYONE: u32 = 0o666;
+
+/// Opens a unix socket of this mode, in place of one that an earlier run left behind.
+///
+/// # Errors
+/// The operating system's, or something else is there.
+pub(crate) fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there")),
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }

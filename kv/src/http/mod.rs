@@ -20,6 +20,7 @@ mod unary;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+pub(crate) use listen::bind_unix;
 pub use listen::{Address, Face, ListenError, Listener, Manners, Passed, bind_tcp};
 use tonic::body::Body;
 

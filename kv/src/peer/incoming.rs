@@ -8,7 +8,7 @@ use std::{
 use hull_kv_core::{Member, Members};
 use hull_kv_proto::hullpb::{Hello, Welcome, hello::Channel, welcome::Verdict};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream, UnixListener},
     sync::Semaphore,
     task::AbortHandle,
     time::{Duration, sleep, timeout},
@@ -74,6 +74,38 @@ impl fmt::Debug for PeerListener {
     }
 }
 
+/// Where members connect.
+#[derive(Debug)]
+pub enum Door {
+    /// TCP, with TLS or without.
+    Tcp(TcpListener, Option<Arc<Tls>>),
+    /// Members on the same machine.
+    Unix(UnixListener),
+}
+
+/// A connection.
+enum Arrived {
+    Open(Secure),
+    /// TLS is to be agreed on.
+    Tls(TcpStream, Arc<Tls>),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Arrived> {
+        match self {
+            Self::Tcp(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(match tls {
+                    Some(tls) => Arrived::Tls(stream, Arc::clone(tls)),
+                    None => Arrived::Open(Box::new(stream)),
+                })
+            }
+            Self::Unix(listener) => Ok(Arrived::Open(Box::new(listener.accept().await?.0))),
+        }
+    }
+}
+
 impl PeerListener {
     /// For a member that is about to run.
     pub fn new(local: Local, disk: Arc<dyn Disk>, incoming: Incoming) -> Self {
@@ -82,16 +114,15 @@ impl PeerListener {
     }
 
     /// Serves connections until the task is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>) {
+    pub async fn serve(self: Arc<Self>, door: Door) {
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true);
-                    let (server, tls) = (Arc::clone(&self), tls.clone());
+            match door.accept().await {
+                Ok(arrived) => {
+                    let server = Arc::clone(&self);
                     tokio::spawn(async move {
-                        let stream: Secure = match tls {
-                            None => Box::new(stream),
-                            Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
+                        let stream: Secure = match arrived {
+                            Arrived::Open(stream) => stream,
+                            Arrived::Tls(stream, tls) => match timeout(PATIENCE, tls.accept(stream)).await {
                                 Ok(Ok(accepted)) => accepted.stream,
                                 // Its operator reads its log; this member's operator reads this one.
                                 Ok(Err(error)) => {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use hull_kv_proto::hullpb::{Hello, Welcome, hello::Channel};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 
@@ -44,9 +44,16 @@ impl Dialer {
     }
 
     async fn connect_one(&self, url: &str) -> io::Result<Secure> {
-        let wrong =
-            || io::Error::new(io::ErrorKind::InvalidInput, "http://host:port or https://host:port was expected");
+        let wrong = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "http://host:port, https://host:port or unix://path was expected",
+            )
+        };
         let (scheme, host) = url.split_once("://").ok_or_else(wrong)?;
+        if scheme == "unix" {
+            return Ok(Box::new(UnixStream::connect(host).await?));
+        }
         let host = host.trim_end_matches('/');
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;

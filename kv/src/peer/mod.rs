@@ -16,7 +16,7 @@ use std::{
 };
 
 use hull_kv_core::Members;
-pub use incoming::{Incoming, PeerListener};
+pub use incoming::{Door, Incoming, PeerListener};
 pub use link::Dialer;
 pub use look::{Looked, look};
 use outgoing::Peer;

@@ -47,6 +47,24 @@ pub enum Origin {
     SelfSigned(Vec<String>),
 }
 
+/// Whose certificates are let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allowed {
+    /// Of the one with this common name.
+    CommonName(String),
+    /// Of the one that has this name as a host (its alternative names; patterns count).
+    Host(String),
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommonName(name) => write!(f, "a certificate with the common name {name}"),
+            Self::Host(name) => write!(f, "a certificate that is good for the host {name}"),
+        }
+    }
+}
+
 /// A connection, and who is at its other end.
 pub struct Accepted {
     /// Where bytes go.
@@ -76,8 +94,8 @@ pub struct TlsFiles {
     pub client_auth: ClientAuth,
     /// Certificates that the authorities took back (PEM).
     pub revoked: Option<PathBuf>,
-    /// The common name that the other end's certificate must have.
-    pub allowed_cn: Option<String>,
+    /// What the certificate of whoever connects must say, besides who signed it.
+    pub allowed: Option<Allowed>,
     /// What is spoken with whoever connects; this program itself connects with 1.3.
     pub versions: Versions,
     /// Names of the cipher suites of TLS 1.2 that may be used; none: all that there are.

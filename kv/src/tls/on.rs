@@ -9,16 +9,17 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
+    client::verify_server_name,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    server::{ParsedCertificate, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
-    Accepted, ClientAuth, Origin, Secure, TlsError, TlsFiles, Versions,
+    Accepted, Allowed, ClientAuth, Origin, Secure, TlsError, TlsFiles, Versions,
     anchors::AnchorsToo,
     not_set_up,
     self_signed::{Unverified, make},
@@ -70,11 +71,15 @@ impl Tls {
         let stream = acceptor.accept(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let common_name = shown.map(|shown| common_name(shown));
-        match &self.files.allowed_cn {
-            Some(allowed) if common_name.as_ref() != Some(allowed) => Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("a certificate with the common name {allowed} was expected"),
-            )),
+        let is_allowed = match &self.files.allowed {
+            None => true,
+            Some(Allowed::CommonName(name)) => common_name.as_ref() == Some(name),
+            Some(Allowed::Host(host)) => shown.is_some_and(|shown| is_good_for(shown, host)),
+        };
+        match &self.files.allowed {
+            Some(allowed) if !is_allowed => {
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{allowed} was expected")))
+            }
             _ => Ok(Accepted { stream: Box::new(stream), common_name }),
         }
     }
@@ -230,6 +235,13 @@ fn revocations(file: &Path) -> Result<CertificateRevocationListDer<'static>, Tls
         }
         Err(why) => Err(error(file, why)),
     }
+}
+
+/// Whether a certificate is good for a host (RFC 9525).
+fn is_good_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    let name = ServerName::try_from(host.to_owned());
+    let parsed = ParsedCertificate::try_from(certificate);
+    name.is_ok_and(|name| parsed.is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok()))
 }
 
 /// The last common name of a certificate's subject, as Go reads it; empty if there is none.
