@@ -8,9 +8,11 @@ use std::{
     time::Duration,
 };
 
+use hull_kv_wire::Company;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, oneshot},
+    task::JoinSet,
 };
 
 use crate::{
@@ -93,6 +95,12 @@ fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 /// How long a leader that is asked to stop waits for another one: two elections of etcd's default.
 const HAND_OFF_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a stop waits for answers to what clients have asked: long for a write, and nothing to wait for for who waits for a lock.
+const CLIENTS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it waits then until they have gone.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// How long a member of several waits for the others before it tells that it serves: then at least it tells why not.
 const COMPANY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -170,8 +178,10 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     if let Some(compactor) = Compactor::new(config.retention) {
         tokio::spawn(api.clone().compact_now_and_then(compactor));
     }
+    let company = Company::default();
+    let mut doors = JoinSet::new();
     for (listener, face) in listeners {
-        tokio::spawn(listener.serve(api.clone(), face, config.connections.manners));
+        doors.spawn(listener.serve(api.clone(), face, config.connections.manners, company.clone()));
     }
     let outcome = {
         tokio::spawn(alive::prove(running.inputs.clone()));
@@ -185,6 +195,10 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     if outcome == Outcome::Asked {
         hand_off(&shared, &running.inputs).await;
+        // Clients hear of it, go elsewhere, and lose nothing that they have asked.
+        doors.shutdown().await;
+        let _ = tokio::time::timeout(CLIENTS_PATIENCE, company.leave()).await;
+        let _ = tokio::time::timeout(LINGER, company.gone()).await;
         let _ = running.inputs.send(Input::Stop);
         if tokio::time::timeout(STOP_PATIENCE, log_stopped).await.is_err() {
             eprintln!("hull-kv: the disk takes nothing more; stopping without what nobody was promised");

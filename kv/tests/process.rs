@@ -96,3 +96,35 @@ fn a_socket_that_the_manager_bound_is_served_and_stays_where_it_is() {
     member.kill();
     assert_eq!(std::fs::metadata(&path).expect("socket").ino(), inode);
 }
+
+/// Writers that do not wait for each other, on one connection each, until the member is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_asked_to_stop_answers_what_was_asked_before() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let endpoint = member.endpoint();
+    let writer = |writer: usize| {
+        let endpoint = endpoint.clone();
+        tokio::spawn(async move {
+            let mut client = etcd_client::Client::connect([endpoint], None).await.expect("connect");
+            for n in 0.. {
+                if let Err(refused) = client.put(format!("w{writer}/{n}"), "v", None).await {
+                    return (n, refused.to_string());
+                }
+            }
+            unreachable!("it stops")
+        })
+    };
+    let writers: Vec<_> = (0..30).map(writer).collect();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(member.stop());
+    let member = Member::start(folder.path());
+    let mut client = etcd_client::Client::connect([member.endpoint()], None).await.expect("connect");
+    for (number, writer) in writers.into_iter().enumerate() {
+        let (acknowledged, refused) = writer.await.expect("no panic");
+        // What was not acknowledged was not taken: the client can ask again without a doubt.
+        let prefix = etcd_client::GetOptions::new().with_prefix().with_count_only();
+        let there = client.get(format!("w{number}/"), Some(prefix)).await.expect("get").count();
+        assert_eq!(there, i64::from(acknowledged), "writer {number} heard: {refused}");
+    }
+}

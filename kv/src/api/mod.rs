@@ -74,6 +74,17 @@ pub struct Api {
     connection: u64,
 }
 
+/// What a client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A change that goes through the log.
+    Change,
+    /// To know that a read is not old.
+    Read,
+    /// Something that only the leader knows or does.
+    Leader,
+}
+
 impl Api {
     /// Services over a running driver, served by the current event loop.
     pub fn new(shared: Arc<Shared>, running: &Running, bounds: Bounds, logins: Logins) -> Self {
@@ -101,7 +112,7 @@ impl Api {
             Box::pin(self.learn_token()).await?;
         }
         let caller = self.writer()?;
-        self.tell(|reply| Input::Propose(op, caller, reply.into())).await
+        self.tell(Asked::Change, |reply| Input::Propose(op, caller, reply.into())).await
     }
 
     /// Compacts from time to time while this member leads, forever.
@@ -116,7 +127,8 @@ impl Api {
             let Some(revision) = due.filter(|revision| *revision > compacted && self.shared.leads()) else { continue };
             let request = CompactionRequest { revision, physical: false };
             // One that fails is made up for by the next.
-            let _ = self.tell(|reply| Input::Propose(Op::Compaction(request), Caller::Member, reply.into())).await;
+            let compaction = Op::Compaction(request);
+            let _ = self.tell(Asked::Change, |reply| Input::Propose(compaction, Caller::Member, reply.into())).await;
         }
     }
 
@@ -129,7 +141,7 @@ impl Api {
     async fn wait_for(&self, freshness: Freshness) -> Result<(), Status> {
         match freshness {
             Freshness::Now => Ok(()),
-            Freshness::Linearizable => self.tell(|reply| Input::Read(reply.into())).await,
+            Freshness::Linearizable => self.tell(Asked::Read, |reply| Input::Read(reply.into())).await,
         }
     }
 
@@ -146,12 +158,12 @@ impl Api {
     /// Asks the leader; seconds, or none if there is no such lease.
     async fn ask_leader(&self, about: About) -> Result<Option<i64>, Status> {
         self.refuse_learner()?;
-        self.tell(|reply| Input::Ask(about, reply.into())).await
+        self.tell(Asked::Leader, |reply| Input::Ask(about, reply.into())).await
     }
 
     /// Moves leadership to another member.
     pub(crate) async fn move_leader_to(&self, member: u64) -> Result<(), Status> {
-        self.tell(|reply| Input::MoveLeader(member, reply)).await
+        self.tell(Asked::Leader, |reply| Input::MoveLeader(member, reply)).await
     }
 
     /// A learner answers only reads that are content with what it has, as in etcd.
@@ -165,13 +177,14 @@ impl Api {
     /// Tells the driver's thread something that it answers.
     fn tell<T>(
         &self,
+        asked: Asked,
         input: impl FnOnce(oneshot::Sender<Result<T, Failed>>) -> Input,
     ) -> impl Future<Output = Result<T, Status>> {
         let answer = self.desk.ask(input);
         async move {
             answer.await.map_err(|why| match why {
                 NoAnswer::Failed(why) => self.no_answer(why),
-                NoAnswer::TooLate => self.too_late(),
+                NoAnswer::TooLate => self.too_late(asked),
             })
         }
     }
@@ -182,8 +195,13 @@ impl Api {
     }
 
     /// What a client is told that has waited too long.
-    pub(crate) fn too_late(&self) -> Status {
-        status::failed(if self.shared.has_leader() { Failed::TimedOut } else { Failed::NoLeader })
+    pub(crate) fn too_late(&self, asked: Asked) -> Status {
+        match asked {
+            // What etcd says of a proposal that found no leader: Go's words for a time that is up.
+            Asked::Change if !self.shared.has_leader() => Status::unknown("context deadline exceeded"),
+            Asked::Leader if !self.shared.has_leader() => status::failed(Failed::NoLeader),
+            _ => status::failed(Failed::TimedOut),
+        }
     }
 
     /// Completes a response's header, which the state machine filled with the revision only.

@@ -1,8 +1,8 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, and its requests.
-use std::convert::Infallible;
+use std::{convert::Infallible, pin::pin};
 
 use http::Request;
-use hull_kv_wire::{Io, Speaks, accept, http2};
+use hull_kv_wire::{Company, Io, Speaks, accept, http2};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tonic::body::Body;
@@ -11,21 +11,33 @@ use super::{Face, Manners, exchange};
 use crate::api::Api;
 
 /// Serves requests until the client leaves. A connection that breaks is its client's business.
-pub(super) async fn serve(stream: Io, api: Api, face: Face, manners: Manners) {
+pub(super) async fn serve(stream: Io, api: Api, face: Face, manners: Manners, company: Company) {
     let Some(speaks) = accept(stream).await else { return };
     match speaks {
         Speaks::Http2(connection) => {
             let on_request = Box::new(move |exchange| exchange::begin(&api, face, exchange));
-            let _ = http2(connection, manners.max_streams, on_request).await;
+            let _ = http2(connection, manners.max_streams, &company, on_request).await;
         }
         Speaks::Http1(connection) => {
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let api = api.clone();
+            let service = service_fn(|request: Request<hyper::body::Incoming>| {
+                let (api, present) = (api.clone(), company.enter());
                 api.asked();
-                async move { Ok::<_, Infallible>(super::answer(api, face, request.map(Body::new)).await) }
+                async move {
+                    let answer = super::answer(api, face, request.map(Body::new)).await;
+                    // What there is of it is written before anybody else has a turn.
+                    drop(present);
+                    Ok::<_, Infallible>(answer)
+                }
             });
             let io = TokioIo::new(connection);
-            let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await;
+            let mut connection = pin!(http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service));
+            tokio::select! {
+                _ = &mut connection => return,
+                () = company.parting() => {}
+            }
+            // What was asked is answered; nothing more is taken.
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
     }
 }

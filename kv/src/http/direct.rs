@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::unary::{self, Call, framed};
 use crate::{
-    api::{Api, Needs},
+    api::{Api, Asked, Needs},
     driver::{Failed, Recipient},
     lock::lock,
     patience::Late,
@@ -20,6 +20,7 @@ use crate::{
 struct Client {
     api: Api,
     path: &'static str,
+    asked: Asked,
     respond: Respond,
 }
 
@@ -33,7 +34,8 @@ impl Client {
 
 /// Makes a call, at once or when the driver answers.
 pub(super) fn serve(api: Api, call: Call, respond: Respond) {
-    let client = Client { path: call.path(), api, respond };
+    let asked = if matches!(call, Call::Range(_)) { Asked::Read } else { Asked::Change };
+    let client = Client { path: call.path(), api, asked, respond };
     if client.api.must_learn_token() {
         // Only then is there something to wait for before the call begins.
         tokio::spawn(async move {
@@ -127,7 +129,7 @@ impl<F: Send> Late for Waiting<F> {
 
     fn tell(&self) {
         let Some((client, _)) = lock(&self.0).take() else { return };
-        let status = client.api.too_late();
+        let status = client.api.too_late(client.asked);
         client.answer(Err(status));
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use hull_kv_wire::Company;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::connection;
@@ -140,7 +141,7 @@ impl Listener {
     }
 
     /// Serves connections until the task is dropped.
-    pub async fn serve(self, api: Api, face: Face, manners: Manners) {
+    pub async fn serve(self, api: Api, face: Face, manners: Manners, company: Company) {
         match self {
             Self::Tcp(listener) => loop {
                 match listener.accept().await {
@@ -148,7 +149,8 @@ impl Listener {
                         // Answers are small and wait for nothing; without this they would wait for an acknowledgement.
                         let _ = stream.set_nodelay(true);
                         manners.keep_alive(&stream);
-                        tokio::spawn(connection::serve(Box::new(stream), api.for_connection(), face, manners));
+                        let (api, company) = (api.for_connection(), company.clone());
+                        tokio::spawn(connection::serve(Box::new(stream), api, face, manners, company));
                     }
                     Err(error) => pause(&error).await,
                 }
@@ -158,12 +160,12 @@ impl Listener {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
                         manners.keep_alive(&stream);
-                        let (tls, api) = (Arc::clone(&tls), api.for_connection());
+                        let (tls, api, company) = (Arc::clone(&tls), api.for_connection(), company.clone());
                         tokio::spawn(async move {
                             // Whoever has no good certificate learns so from the handshake.
                             if let Ok(Ok(accepted)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                                 let api = api.for_certificate(accepted.common_name);
-                                connection::serve(accepted.stream, api, face, manners).await;
+                                connection::serve(accepted.stream, api, face, manners, company).await;
                             }
                         });
                     }
@@ -173,7 +175,8 @@ impl Listener {
             Self::Unix(listener) => loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        drop(tokio::spawn(connection::serve(Box::new(stream), api.for_connection(), face, manners)))
+                        let (api, company) = (api.for_connection(), company.clone());
+                        tokio::spawn(connection::serve(Box::new(stream), api, face, manners, company));
                     }
                     Err(error) => pause(&error).await,
                 }

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     Reason,
+    company::{Company, Present},
     exchange::{Exchange, Shared},
     first::Again,
     frame::PREFACE,
@@ -112,13 +113,16 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// Serves HTTP/2 until the client leaves; it may have `max_streams` requests open at a time.
+/// Serves HTTP/2 until the client leaves, or the server with its `company`; the client may have `max_streams` requests open at a time.
 ///
 /// # Errors
 /// The connection broke.
-pub async fn http2(stream: Io, max_streams: u32, on_request: OnRequest) -> Result<(), Broken> {
+pub async fn http2(stream: Io, max_streams: u32, company: &Company, on_request: OnRequest) -> Result<(), Broken> {
     let shared = Arc::new(Shared::new(Session::new(max_streams)));
+    let present = company.enter_with(&shared);
     let mut connection = Connection {
+        present,
+        parts: false,
         stream,
         shared,
         on_request,
@@ -133,6 +137,9 @@ pub async fn http2(stream: Io, max_streams: u32, on_request: OnRequest) -> Resul
 }
 
 struct Connection {
+    present: Present,
+    /// This side has nothing more to say.
+    parts: bool,
     stream: Io,
     shared: Arc<Shared>,
     on_request: OnRequest,
@@ -151,6 +158,9 @@ struct Connection {
 
 impl Connection {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.parts {
+            return self.part(context);
+        }
         self.shared.lock().wake_up();
         let mut handed_over = 0;
         loop {
@@ -182,11 +192,34 @@ impl Connection {
             if !is_written {
                 return Poll::Pending;
             }
+            let mut session = self.shared.lock();
+            if session.has_left() {
+                session.end();
+                drop(session);
+                return self.part(context);
+            }
             // What was written has made room to read; or answers have come from another thread since.
-            if may_read && self.shared.lock().sleep(context) {
+            if may_read && session.sleep(context) {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Says that nothing more comes, and passes over what does until the client has gone, too: else the network would take back what it
+    /// has not read.
+    fn part(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.parts = true;
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.present.is_silent();
+        BUFFER.with_borrow_mut(|buffer| {
+            loop {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
     }
 
     /// Reads once, and takes what was read.
@@ -297,7 +330,7 @@ mod tests {
                 Some(whole) => exchange.respond().message(whole).expect("answer"),
                 None => drop(tokio::spawn(echo(exchange))),
             };
-            http2(stream, 8, Box::new(answer)).await
+            http2(stream, 8, &Company::default(), Box::new(answer)).await
         })
     }
 
@@ -355,7 +388,7 @@ mod tests {
                 arrived.send(()).expect("the client waits");
                 tokio::spawn(async move { told.send(poll_fn(|context| respond.poll_reset(context)).await) });
             };
-            http2(stream, 8, Box::new(answer)).await
+            http2(stream, 8, &Company::default(), Box::new(answer)).await
         });
         let (mut client, connection) = h2::client::handshake(near).await.expect("shake hands");
         let _connection = tokio::spawn(connection);
@@ -365,6 +398,72 @@ mod tests {
         arrives.await.expect("a request");
         sender.send_reset(h2::Reason::CANCEL);
         assert_eq!(ended.await.expect("told").reason(), Reason::CANCEL);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_answers_what_was_asked_and_nothing_else() {
+        let company = Company::default();
+        let (near, far) = duplex(4096);
+        let (held, mut holds) = tokio::sync::mpsc::unbounded_channel();
+        let of_connection = company.clone();
+        let served = tokio::spawn(async move {
+            let Some(Speaks::Http2(stream)) = accept(Box::new(far)).await else { panic!("no HTTP/2") };
+            let hold = move |exchange: Exchange| held.send(exchange).expect("the test waits");
+            http2(stream, 8, &of_connection, Box::new(hold)).await
+        });
+        let (client, connection) = h2::client::handshake(near).await.expect("shake hands");
+        let connection = tokio::spawn(connection);
+        let request = || Request::post("http://x/").body(()).expect("a request");
+        let mut client = client.ready().await.expect("ready");
+        let (whole, _) = client.send_request(request(), true).expect("send");
+        let whole_exchange = holds.recv().await.expect("a request");
+        // One that goes on until somebody ends it.
+        let (stream, _body) = client.send_request(request(), false).expect("send");
+        let streaming = holds.recv().await.expect("a request").split().1.begin_grpc().expect("the client waits");
+        let mut stream = stream.await.expect("an answer").into_body();
+        // One whose body is on its way.
+        let (half, mut rest) = client.send_request(request(), false).expect("send");
+        let half_exchange = holds.recv().await.expect("a request");
+        let leaving = company.clone();
+        let left = tokio::spawn(async move { leaving.leave().await });
+        while client.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!left.is_finished(), "two answers are owed");
+        let message = Bytes::from_static(b"answer");
+        whole_exchange.respond().message(message.clone()).expect("the client waits");
+        let mut body = whole.await.expect("an answer").into_body();
+        assert_eq!(body.data().await.expect("a piece").expect("whole"), message);
+        rest.send_data(Bytes::from_static(b"the rest"), true).expect("send");
+        let (mut half_body, respond) = half_exchange.split();
+        let came = poll_fn(|context| half_body.poll_data(context)).await.expect("a piece").expect("whole");
+        assert_eq!(came, "the rest");
+        assert!(!left.is_finished(), "an answer is owed");
+        respond.message(message.clone()).expect("the client waits");
+        let mut body = half.await.expect("an answer").into_body();
+        assert_eq!(body.data().await.expect("a piece").expect("whole"), message);
+        left.await.expect("left");
+        assert!(stream.data().await.expect("an end").is_err(), "nobody waits for what never ends");
+        drop((body, stream, client, streaming));
+        let _ = connection.await.expect("no panic");
+        company.gone().await;
+        served.await.expect("no panic").expect("it ended well");
+
+        // Whoever comes now is told at once.
+        let (near, far) = duplex(4096);
+        tokio::spawn(async move {
+            let Some(Speaks::Http2(stream)) = accept(Box::new(far)).await else { panic!("no HTTP/2") };
+            http2(stream, 8, &company, Box::new(|_| panic!("nothing is taken any more"))).await
+        });
+        let (mut client, connection) = h2::client::handshake(near).await.expect("shake hands");
+        let connection = tokio::spawn(connection);
+        let answer = client.send_request(request(), true);
+        assert!(match answer {
+            Ok((answer, _)) => answer.await.is_err(),
+            Err(_) => true,
+        });
+        drop(client);
+        let _ = connection.await.expect("no panic");
     }
 
     #[tokio::test(start_paused = true)]
@@ -400,7 +499,7 @@ mod tests {
         let (mut near, far) = duplex(1 << 20);
         tokio::spawn(async move {
             let Some(Speaks::Http2(stream)) = accept(Box::new(far)).await else { panic!("no HTTP/2") };
-            http2(stream, 8, on_request).await
+            http2(stream, 8, &Company::default(), on_request).await
         });
         let mut hello = PREFACE.to_vec();
         frame::put(&mut hello, kind::SETTINGS, 0, 0, &[0, 4, 0, 16, 0, 0]);

@@ -4,7 +4,8 @@
 //! - [`session`], without the network: frames, streams, windows. Its `receive` is what comes, its `send` what goes.
 //! - [`hpack`] and [`head`]: header blocks, and what they say of a request.
 //! - [`exchange`]: a request and the way back, for whoever answers.
-//! - [`connection`]: the network around it.
+//! - [`connection`]: the network around it; [`company`]: all of them, when the server stops.
+mod company;
 mod connection;
 mod exchange;
 mod first;
@@ -13,6 +14,7 @@ mod head;
 mod hpack;
 mod session;
 
+pub use company::{Company, Present};
 pub use connection::{Broken, Io, OnRequest, Speaks, Transport, accept, http2};
 pub use exchange::{Body, Exchange, Offline, Respond, Sender};
 pub use first::Again;

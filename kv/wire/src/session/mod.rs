@@ -19,7 +19,7 @@ use crate::{
 };
 use receive::Block;
 pub(crate) use stream::End;
-use stream::{ROOM_KEPT, Receives, Sends, Streams};
+use stream::{ROOM_KEPT, Receives, Sends, Stream, Streams};
 
 /// What a client may send before it must wait for this side (bytes), for a request and for a connection: a megabyte, so that one
 /// large request does not wait for a round trip.
@@ -67,6 +67,8 @@ pub(crate) struct Session {
     streams: Streams,
     /// The connection is over: nothing more is read or said.
     over: bool,
+    /// The client was told that this side leaves: what it asks for from now on is passed over, and it knows that.
+    leaving: bool,
 
     decoder: hpack::Decoder,
     /// The last head and the block that it came in, if that block means the same when it comes again.
@@ -120,6 +122,7 @@ impl Session {
             max_streams: max_streams as usize,
             streams: Streams::default(),
             over: false,
+            leaving: false,
             decoder: hpack::Decoder::default(),
             last_head: None,
             rest: Vec::new(),
@@ -192,6 +195,20 @@ impl Session {
         payload[..4].copy_from_slice(&self.last_id.to_be_bytes());
         payload[4..].copy_from_slice(&reason.0.to_be_bytes());
         frame::put(&mut self.out, kind::GOAWAY, 0, 0, &payload);
+    }
+
+    /// Tells the client that this side leaves: what it asked is answered, and what it asks from now on it must ask elsewhere.
+    pub(crate) fn leave(&mut self) {
+        if !self.leaving && !self.over {
+            self.leaving = true;
+            self.go_away(Reason::NO_ERROR);
+            self.wake_writer();
+        }
+    }
+
+    /// Whether this side leaves and owes no answer.
+    pub(crate) fn has_left(&self) -> bool {
+        self.leaving && self.out.is_empty() && !self.streams.iter().any(Stream::is_owed)
     }
 
     /// The connection is over. Whoever waits for something hears so.

@@ -214,6 +214,10 @@ impl Session {
             Ok(head) if is_last && head.content_length().is_some_and(|length| length > 0) => Err(Flaw::Malformed),
             head => head,
         };
+        if self.leaving {
+            // The client knows that it is not answered (section 6.8).
+            return Ok(());
+        }
         if self.streams.len() >= self.max_streams {
             self.refuse(id, Reason::REFUSED_STREAM);
             return Ok(());

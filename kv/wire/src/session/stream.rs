@@ -160,6 +160,17 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// Whether an answer is to come or on its way. One that goes on until somebody ends it is none.
+    pub(crate) fn is_owed(&self) -> bool {
+        let is_to_go = match self.sends {
+            // Also to a request that is still coming: most likely its body is right behind its head.
+            Sends::Nothing => true,
+            Sends::Body => self.receives == Receives::Over && self.end.is_some(),
+            Sends::Over => false,
+        };
+        is_to_go && self.reset.is_none()
+    }
+
     /// Wakes whoever waits for it.
     pub(crate) fn wake(&mut self) {
         for waker in [self.receiver.take(), self.sender.take()].into_iter().flatten() {
@@ -185,6 +196,11 @@ impl Streams {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.all.iter().map(|(_, stream)| stream)
     }
 
     /// The open stream with this number.
