@@ -36,6 +36,8 @@ pub struct Config {
     pub name: String,
     /// `--data-dir`
     pub data_dir: PathBuf,
+    /// `--wal-dir`
+    pub wal_dir: Option<PathBuf>,
     /// `--listen-client-urls` and `--socket`
     pub listen: Vec<Address>,
     /// `--advertise-client-urls`
@@ -100,6 +102,12 @@ const SETTINGS: &[Setting] = &[
         variable: "ETCD_DATA_DIR",
         default: "",
         help: "folder of log and snapshots (default NAME.hull)",
+    },
+    Setting {
+        flag: "wal-dir",
+        variable: "ETCD_WAL_DIR",
+        default: "",
+        help: "folder of the log, if it is to be on another disk; where it is first said counts from then on",
     },
     Setting {
         flag: "listen-client-urls",
@@ -241,6 +249,7 @@ impl Config {
         Ok(Self {
             name,
             data_dir: data_dir.clone().into(),
+            wal_dir: Some(get("wal-dir")).filter(|dir| !dir.is_empty()).map(Into::into),
             listen,
             advertise_client_urls: advertise,
             cluster,

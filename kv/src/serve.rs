@@ -112,7 +112,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     if let Some(Imported { keys, revision }) = adopt(config).map_err(ServeError::Adopt)? {
         eprintln!("hull-kv: took over {keys} keys at revision {revision} from what etcdctl snapshot restore made");
     }
-    let disk = RealDisk::open(&config.data_dir).map_err(io_error("open the data folder"))?;
+    let disk = RealDisk::open(&config.data_dir, config.wal_dir.as_deref()).map_err(io_error("open the data folder"))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error("start the event loop"))?;
     runtime.block_on(run(config, Arc::new(disk)))

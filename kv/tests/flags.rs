@@ -57,7 +57,6 @@ fn settings_of_etcd_that_would_change_a_promise_are_refused_by_name() {
     for (flag, why) in [
         ("--discovery=x", "name the members with --initial-cluster"),
         ("--force-new-cluster", "hull-kv import"),
-        ("--wal-dir=/x", "lie together in --data-dir"),
         ("--host-whitelist=a.example", "in front of the store"),
         ("--enable-grpc-gateway=false", "part of the port"),
     ] {

@@ -128,3 +128,42 @@ async fn a_member_that_is_asked_to_stop_answers_what_was_asked_before() {
         assert_eq!(there, i64::from(acknowledged), "writer {number} heard: {refused}");
     }
 }
+
+#[test]
+fn a_log_on_another_disk_is_found_again_and_never_begun_anew() {
+    let (folder, other) = (folder(), support::folder());
+    let log = other.path().join("log");
+    let flags = ["--wal-dir", &log.display().to_string()];
+    let names = |folder: &std::path::Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("list").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let member = Member::start_with(folder.path(), &flags);
+    assert!(member.http("PUT", "/kv/a", "1").0.starts_with("HTTP/1.1 2"));
+    let data = folder.path().join("data");
+    assert!(names(&log).iter().any(|name| name.starts_with("wal-")), "{:?}", names(&log));
+    assert!(!names(&data).iter().any(|name| name.starts_with("wal-")), "{:?}", names(&data));
+    member.kill();
+    // Whoever forgets to say where it is gets it all the same.
+    let member = Member::start(folder.path());
+    assert_eq!(member.http("GET", "/kv/a", "").1, "1");
+    member.kill();
+    let refused = |data: &std::path::Path, log: &std::path::Path| {
+        let paths = [data, log].map(|path| path.display().to_string());
+        let flags = ["--data-dir", &paths[0], "--wal-dir", &paths[1], "--listen-client-urls", "http://127.0.0.1:1"];
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hull-kv")).args(flags).output().expect("start");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let elsewhere = other.path().join("elsewhere");
+    let why = refused(&data, &elsewhere);
+    assert!(why.contains("start it without --wal-dir"), "{why}");
+    let why = refused(&other.path().join("new"), &log);
+    assert!(why.contains("another member's log is there"), "{why}");
+    let together = support::folder();
+    Member::start(together.path()).kill();
+    let why = refused(&together.path().join("data"), &elsewhere);
+    assert!(why.contains("holds a member with its log already"), "{why}");
+    let member = Member::start_with(folder.path(), &flags);
+    assert_eq!(member.http("GET", "/kv/a", "").1, "1");
+}

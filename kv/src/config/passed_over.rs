@@ -78,7 +78,6 @@ struct Refused {
 const NO_DISCOVERY: &str = "name the members with --initial-cluster";
 
 const REFUSED: &[Refused] = &[
-    Refused { flag: "wal-dir", harmless: &[""], instead: "log and snapshots lie together in --data-dir" },
     Refused { flag: "discovery", harmless: &[""], instead: NO_DISCOVERY },
     Refused { flag: "discovery-proxy", harmless: &[""], instead: NO_DISCOVERY },
     Refused { flag: "discovery-srv", harmless: &[""], instead: NO_DISCOVERY },

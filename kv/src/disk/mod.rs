@@ -7,7 +7,13 @@ mod real;
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
 
-/// One folder of files.
+/// What the names of the log's files begin with.
+pub const LOG_PREFIX: &str = "wal-";
+
+/// A file that only takes space, for the day when the log has none.
+pub const RESERVE: &str = "reserve";
+
+/// One folder of files; or two, of which one has the log and its reserve.
 pub trait Disk: Send + Sync {
     /// Names of all files, in no order.
     fn list(&self) -> io::Result<Vec<String>>;

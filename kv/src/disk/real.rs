@@ -2,18 +2,29 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
-use super::{Append, Disk, Growth, ReadAt, Rest};
+use super::{Append, Disk, Growth, LOG_PREFIX, RESERVE, ReadAt, Rest};
 
-/// A folder; only its owner may look into it.
+/// A member's data folder, and the one where its log is if that is another; only their owner may look into them.
 #[derive(Debug)]
 pub struct RealDisk {
-    folder: PathBuf,
+    data: Folder,
+    log: Option<Folder>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
     reserve: Reserve,
 }
+
+/// The link in the data folder that leads to the log, if that is elsewhere: whoever forgets to say where it is must not begin a new
+/// one, and lose what the old one has.
+const LINK: &str = "wal";
 
 /// Whom the blocks are for that the file system keeps back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,32 +35,116 @@ enum Reserve {
     Others,
 }
 
-impl RealDisk {
-    /// Opens the folder, creating it and what leads to it (mode 0700).
-    ///
-    /// # Errors
-    /// Names the folder and the operating system's reason.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+fn refused(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+impl Folder {
+    /// Opens a folder, creating it and what leads to it (mode 0700).
+    fn open(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder)
-            .map_err(|error| io::Error::new(error.kind(), format!("create folder {}: {error}", folder.display())))?;
+            .create(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("create folder {}: {error}", path.display())))?;
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let uid = rustix::process::geteuid().as_raw();
-        let reserve = fs::metadata(folder).map_or(Reserve::Others, |data| reserve(&table, data.dev(), uid));
-        Ok(Self { folder: folder.to_owned(), reserve })
+        let reserve = fs::metadata(path).map_or(Reserve::Others, |data| reserve(&table, data.dev(), uid));
+        Ok(Self { path: path.to_owned(), reserve })
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        let blocks = match self.reserve {
+            Reserve::Ours => stat.f_bfree,
+            Reserve::Others => stat.f_bavail,
+        };
+        Ok(blocks.saturating_mul(stat.f_frsize))
+    }
+}
+
+fn is_of_log(name: &str) -> bool {
+    name.starts_with(LOG_PREFIX) || name == RESERVE
+}
+
+impl RealDisk {
+    /// Opens a data folder, creating it and what leads to it. `log`: where the log is to be, if not in it.
+    ///
+    /// # Errors
+    /// Names the folder and the operating system's reason; or the log is elsewhere already.
+    pub fn open(folder: &Path, log: Option<&Path>) -> io::Result<Self> {
+        let data = Folder::open(folder)?;
+        let log = match (fs::read_link(folder.join(LINK)).ok(), log) {
+            (None, None) => None,
+            (Some(target), None) => Some(Folder::open(&target)?),
+            (Some(target), Some(log)) => {
+                let opened = Folder::open(log)?;
+                if fs::canonicalize(&target).ok() != fs::canonicalize(log).ok() {
+                    return Err(refused(format!(
+                        "--wal-dir {}: the log of the member in {} is in {}, where {} leads; start it without --wal-dir, or, \
+                         while it is stopped, move the log and let the link lead there",
+                        log.display(),
+                        folder.display(),
+                        target.display(),
+                        folder.join(LINK).display(),
+                    )));
+                }
+                Some(opened)
+            }
+            (None, Some(log)) => Some(data.begin_log(log)?),
+        };
+        Ok(Self { data, log })
+    }
+
+    fn folder_of(&self, name: &str) -> &Folder {
+        self.log.as_ref().filter(|_| is_of_log(name)).unwrap_or(&self.data)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder_of(name).path.join(name)
+    }
+}
+
+impl Folder {
+    /// Makes a folder for the log of a member that this one does not have yet, and the link to it.
+    fn begin_log(&self, log: &Path) -> io::Result<Self> {
+        if self.names()?.iter().any(|name| is_of_log(name) || name.starts_with("snapshot-")) {
+            return Err(refused(format!(
+                "--wal-dir {}: the data folder {} holds a member with its log already; start it without --wal-dir",
+                log.display(),
+                self.path.display()
+            )));
+        }
+        let opened = Self::open(log)?;
+        if opened.names()?.iter().any(|name| is_of_log(name)) {
+            return Err(refused(format!(
+                "--wal-dir {}: another member's log is there; give each member a folder of its own",
+                log.display()
+            )));
+        }
+        symlink(fs::canonicalize(log)?, self.path.join(LINK))?;
+        self.sync_names()?;
+        Ok(opened)
     }
 }
 
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        names.collect()
+        let mut names = self.data.names()?;
+        if let Some(log) = &self.log {
+            names.retain(|name| !is_of_log(name));
+            names.extend(log.names()?.into_iter().filter(|name| is_of_log(name)));
+        }
+        Ok(names)
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -93,16 +188,14 @@ impl Disk for RealDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        self.log.as_ref().map_or(Ok(()), Folder::sync_names)?;
+        self.data.sync_names()
     }
 
+    /// Where there is less of it.
     fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.folder)?;
-        let blocks = match self.reserve {
-            Reserve::Ours => stat.f_bfree,
-            Reserve::Others => stat.f_bavail,
-        };
-        Ok(blocks.saturating_mul(stat.f_frsize))
+        let of_log = self.log.as_ref().map_or(Ok(u64::MAX), Folder::free_bytes)?;
+        Ok(of_log.min(self.data.free_bytes()?))
     }
 
     fn display(&self, name: &str) -> String {

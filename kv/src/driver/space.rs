@@ -5,7 +5,7 @@ use hull_kv_core::takes_space;
 use hull_kv_proto::hullpb::command::Op;
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, RESERVE},
     limits::{LOW_SPACE_BYTES, SPACE_CHECK_BYTES},
 };
 
@@ -29,9 +29,7 @@ enum Stuck {
     Yes,
 }
 
-/// A file that only takes space, for the day when there is none.
-const RESERVE: &str = "reserve";
-/// Its size (bytes): an election's record, a compaction and thousands of deletes fit.
+/// The size of the reserve (bytes): an election's record, a compaction and thousands of deletes fit.
 const RESERVE_BYTES: u64 = 1024 * 1024;
 
 /// Watches the room on one disk.

@@ -166,11 +166,13 @@ pub fn adopt(config: &Config) -> Result<Option<Imported>, ImportError> {
     let folder = &config.data_dir;
     let database = folder.join(DATABASE);
     if !database.exists()
-        || !Driver::is_new(&RealDisk::open(folder).map_err(ImportError::Write)?).map_err(ImportError::Write)?
+        || !Driver::is_new(&RealDisk::open(folder, None).map_err(ImportError::Write)?).map_err(ImportError::Write)?
     {
         return Ok(None);
     }
-    let log = EtcdLog::read(&folder.join("member/wal")).unwrap_or_default();
+    let usual = folder.join("member/wal");
+    let log = config.wal_dir.as_ref().filter(|_| !usual.exists()).unwrap_or(&usual);
+    let log = EtcdLog::read(log).unwrap_or_default();
     if log.has_run || !log.is_whole {
         return Err(ImportError::EtcdsFolder { folder: folder.clone(), name: config.name.clone() });
     }
@@ -206,7 +208,7 @@ pub fn import(config: &Config, file: &Path) -> Result<Imported, ImportError> {
     let reader = Reader::open(File::open(file).map_err(ReadError::Io)?)?;
     refuse_behind(file, &reader)?;
     let store = birth.store_with(read_store(&reader)?);
-    let disk = RealDisk::open(&config.data_dir).map_err(ImportError::Write)?;
+    let disk = RealDisk::open(&config.data_dir, config.wal_dir.as_deref()).map_err(ImportError::Write)?;
     if !Driver::is_new(&disk).map_err(ImportError::Write)? {
         return Err(ImportError::NotNew(config.data_dir.display().to_string()));
     }

@@ -10,7 +10,7 @@ use std::{io, sync::Arc};
 use raft::eraftpb::{Entry, HardState};
 
 use crate::{
-    disk::{Append, Disk, Growth},
+    disk::{Append, Disk, Growth, LOG_PREFIX},
     limits::WAL_SEGMENT_BYTES,
 };
 
@@ -41,11 +41,8 @@ fn unknown(error: io::Error) -> io::Error {
 /// What a batch with one entry has besides its command, at most (bytes): two records' headers, a hard state, an entry's numbers.
 const BATCH_OVERHEAD: u64 = 256;
 
-/// The first of each file's name.
-const PREFIX: &str = "wal-";
-
 fn file_name(seq: u64) -> String {
-    format!("{PREFIX}{seq:016x}")
+    format!("{LOG_PREFIX}{seq:016x}")
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -5,10 +5,10 @@ use hull_kv_core::Applied;
 use raft::eraftpb::{Entry, HardState};
 
 use super::{
-    DiskState, PREFIX, Segment, Wal, file_name,
+    DiskState, Segment, Wal, file_name,
     record::{self, FILE_HEADER, FileHeader, Found, Record},
 };
-use crate::disk::{Disk, Rest};
+use crate::disk::{Disk, LOG_PREFIX, Rest};
 
 /// Why a log cannot be opened. Every message says what to do.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ enum Place {
 fn list(disk: &dyn Disk) -> Result<Vec<u64>, WalError> {
     let names = disk.list().map_err(|source| WalError::Io { doing: format!("list {}", disk.display("")), source })?;
     let mut seqs: Vec<u64> =
-        names.iter().filter_map(|name| u64::from_str_radix(name.strip_prefix(PREFIX)?, 16).ok()).collect();
+        names.iter().filter_map(|name| u64::from_str_radix(name.strip_prefix(LOG_PREFIX)?, 16).ok()).collect();
     seqs.sort_unstable();
     Ok(seqs)
 }
