@@ -10,7 +10,7 @@ use hull_kv_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, Needs, refused};
-use crate::metrics::count;
+use crate::{driver::thread::Shrink, metrics::count};
 
 /// What the state machine answered to another command than was asked: a mistake in this program.
 pub(super) fn mismatch() -> Status {
@@ -82,7 +82,7 @@ impl Kv for Api {
             return Err(mismatch());
         };
         if physical {
-            self.shrink().await?;
+            self.shrink(Shrink::Compacted).await?;
         }
         self.fill(&mut response.header);
         Ok(Response::new(response))

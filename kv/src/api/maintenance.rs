@@ -18,7 +18,7 @@ use hull_kv_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, SERVER_VERSION, backup, kv::mismatch, refused};
-use crate::lock::read;
+use crate::{driver::thread::Shrink, lock::read};
 
 impl Api {
     pub(crate) fn status_now(&self) -> StatusResponse {
@@ -79,7 +79,7 @@ impl Maintenance for Api {
     /// Nothing to stop for: space comes back in the background. What is left to do is a snapshot and a shorter log.
     async fn defragment(&self, _request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         self.permit_admin().await?;
-        self.shrink().await?;
+        self.shrink(Shrink::Now).await?;
         // etcd answers without a header.
         Ok(Response::new(DefragmentResponse { header: None }))
     }

@@ -42,7 +42,7 @@ use crate::{
     compactor::Compactor,
     driver::{
         Failed,
-        thread::{Input, Running},
+        thread::{Input, Running, Shrink},
     },
     lock::read,
     shared::{Shared, Voice},
@@ -225,9 +225,9 @@ impl Api {
     }
 
     /// Has the driver take a snapshot; returns once it is durable.
-    async fn shrink(&self) -> Result<(), Status> {
+    async fn shrink(&self, when: Shrink) -> Result<(), Status> {
         let (reply, answer) = oneshot::channel();
-        self.desk.put(Input::Shrink(reply));
+        self.desk.put(Input::Shrink(when, reply));
         answer.await.map_err(|_| status::failed(Failed::Stopped))
     }
 }

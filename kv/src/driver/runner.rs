@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Driver, Fate, Outlet,
-    thread::{Ended, Input},
+    thread::{Ended, Input, Shrink},
 };
 use crate::{
     limits::{MAX_BATCH, SCRUB_PAUSE},
@@ -64,7 +64,10 @@ pub(super) struct Runner {
     /// What came together and is not taken yet.
     queue: VecDeque<Input>,
     snapshot: Snapshot,
-    shrinks: Vec<oneshot::Sender<()>>,
+    /// Who asked for a snapshot that is not begun.
+    shrinks: Vec<(Shrink, oneshot::Sender<()>)>,
+    /// Who waits for the one that is being written.
+    shrinking: Vec<oneshot::Sender<()>>,
     course: Course,
 }
 
@@ -90,6 +93,7 @@ impl Runner {
             queue: VecDeque::new(),
             snapshot: Snapshot::Idle,
             shrinks: Vec::new(),
+            shrinking: Vec::new(),
             course: Course::Runs,
         }
     }
@@ -140,6 +144,7 @@ impl Runner {
         };
         self.driver.stop();
         self.shrinks.clear();
+        self.shrinking.clear();
         // Who asked hears that nobody will answer.
         self.queue.clear();
         self.course = Course::Ended(outcome);
@@ -195,9 +200,7 @@ impl Runner {
             Input::Sent(to, sent) => self.driver.snapshot_sent(to, sent),
             Input::MoveLeader(to, reply) => self.driver.move_leader(to, reply),
             Input::Snapshot(result) => self.snapshot_ended(result),
-            Input::Shrink(reply) => {
-                self.shrinks.push(reply);
-            }
+            Input::Shrink(when, reply) => self.shrinks.push((when, reply)),
             // Taken apart when they came already.
             Input::Many(inputs) => self.queue.extend(inputs),
             Input::Alive(reply) => drop(reply.send(())),
@@ -232,10 +235,16 @@ impl Runner {
         if self.snapshot != Snapshot::Idle {
             return Scrub::Done;
         }
-        let scrub = if self.driver.shared.is_read_for_others() { Scrub::Done } else { self.driver.scrub() };
+        let held_up = self.driver.shared.is_read_for_others();
+        let scrub = if held_up { Scrub::Done } else { self.driver.scrub() };
         // What is to become small is rid of what compaction makes superfluous first.
-        if scrub == Scrub::Done && !self.shrinks.is_empty() {
-            self.begin_snapshot(Effort::Shrink);
+        if scrub == Scrub::Done {
+            let may_begin = |when: Shrink| when == Shrink::Now || !held_up;
+            let begin = self.shrinks.extract_if(.., |(when, _)| may_begin(*when));
+            self.shrinking.extend(begin.map(|(_, reply)| reply));
+            if !self.shrinking.is_empty() {
+                self.begin_snapshot(Effort::Shrink);
+            }
         }
         scrub
     }
@@ -273,7 +282,7 @@ impl Runner {
             }
         }
         if ended == Snapshot::Writing(Effort::Shrink) {
-            for reply in self.shrinks.drain(..) {
+            for reply in self.shrinking.drain(..) {
                 let _ = reply.send(());
             }
         }

@@ -49,8 +49,8 @@ pub enum Input {
     MoveLeader(u64, MoveReply),
     /// A snapshot was written, or could not be.
     Snapshot(io::Result<Written>),
-    /// Take a snapshot now; the answer comes once it is durable and the log is shorter.
-    Shrink(oneshot::Sender<()>),
+    /// Take a snapshot; the answer comes once it is durable and the log is shorter.
+    Shrink(Shrink, oneshot::Sender<()>),
     /// All of these, in their order.
     Many(Vec<Input>),
     /// Asks whether the thread turns.
@@ -59,6 +59,15 @@ pub enum Input {
     Ended,
     /// Finish what is queued and stop.
     Stop,
+}
+
+/// When a snapshot is taken that somebody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shrink {
+    /// At once, unless compaction is at work.
+    Now,
+    /// When compaction is through, also if that waits for a snapshot that another member is sent.
+    Compacted,
 }
 
 /// Why the thread ended well.
