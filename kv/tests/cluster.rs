@@ -250,9 +250,21 @@ async fn five_members_write_on_while_two_are_gone_and_wait_while_three_are() {
 async fn members_on_one_machine_can_talk_over_unix_sockets() {
     let mut cluster = Cluster::start_by(3, Way::UnixSockets);
     cluster.client(1).await.put("k", "v", None).await.expect("put");
+    let place = cluster.add_place();
+    let asked = format!(r#"{{"peerURLs":["{}"]}}"#, cluster.peer_url(place));
+    // The members must have been in touch for a while (the crate's client asks again by itself, but for nothing).
+    while let (head, refused) = cluster.member(0).http("POST", "/v3/cluster/member/add", &asked)
+        && !head.starts_with("HTTP/1.1 200")
+    {
+        assert!(refused.contains("unhealthy cluster"), "{refused}");
+        pause().await;
+    }
+    let added = cluster.spawn(place, 4, "existing").ready();
+    cluster.members[place] = Some(added);
+    assert_eq!(cluster.agree().await, 1);
     let leader = cluster.leader(0).await;
     cluster.take(leader).kill();
-    cluster.client((leader + 1) % 3).await.put("l", "v", None).await.expect("put without the leader");
+    cluster.client((leader + 1) % 4).await.put("l", "v", None).await.expect("put without the leader");
     // In place of the socket that it left behind.
     cluster.restart(leader);
     assert_eq!(cluster.agree().await, 2);

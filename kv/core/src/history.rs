@@ -257,3 +257,86 @@ impl History {
 fn after(rev: Revision) -> Revision {
     Revision { main: rev.main, sub: rev.sub + 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::record::Change;
+
+    /// Every chunk is what it says, and every revision is found that is there, and none that is not.
+    fn assert_same(history: &History, model: &BTreeMap<Revision, i64>) {
+        let mut all = Vec::new();
+        for chunk in &history.chunks {
+            let records: Vec<Record> = chunk.since(Revision::default()).collect();
+            assert_eq!((chunk.first, chunk.last()), (records[0].rev, records[records.len() - 1].rev));
+            assert_eq!(chunk.len(), records.len());
+            all.extend(records);
+        }
+        assert!(
+            all.iter()
+                .map(|record| (record.rev, record.version))
+                .eq(model.iter().map(|(rev, version)| (*rev, *version)))
+        );
+        for Revision { main, sub } in all.iter().map(|record| record.rev) {
+            for rev in
+                [(main, sub), (main, sub + 1), (main + 1, 0), (main - 1, 0)].map(|(main, sub)| Revision { main, sub })
+            {
+                assert_eq!(history.lineage(rev).map(|lineage| lineage.version), model.get(&rev).copied(), "{rev:?}");
+                assert_eq!(history.get(rev).map(|record| record.version), model.get(&rev).copied(), "{rev:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_found_whatever_was_put_away_and_thinned_out() {
+        let mut seed = 1_u64;
+        let mut any = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let (mut history, mut model) = (History::default(), BTreeMap::new());
+        let (mut main, mut offset) = (0, 8);
+        for _ in 0..40 {
+            for _ in 0..any(1500) {
+                // Revisions are missing here and there, and some have several changes.
+                main += if any(20) == 0 { 3 } else { 1 };
+                for sub in 0..if any(6) == 0 { 3 } else { 1 } {
+                    let (rev, version) = (Revision { main, sub }, 1 + any(5).cast_signed());
+                    let key = Key::from(format!("k{main}").into_bytes());
+                    let value =
+                        if any(5) == 0 { Value::NONE } else { Value::Here(vec![1; 1 + any(9) as usize].into()) };
+                    model.insert(rev, version);
+                    history.push(Record { rev, change: Change::Put, create: main, version, lease: 0, key, value });
+                }
+            }
+            if any(2) == 0 {
+                let until = any(main.cast_unsigned() + 1).cast_signed();
+                let mut from = Revision::default();
+                while let Some(next) = history.place_chunk(from, until, &mut |length| {
+                    offset += u64::from(length);
+                    Place { file: 1, offset: offset - u64::from(length), length }
+                }) {
+                    from = next;
+                }
+            }
+            if any(2) == 0 {
+                let until = Revision { main: any(main.cast_unsigned() + 1).cast_signed(), sub: 0 };
+                // Few of them, most, or all.
+                let kept = [8, 2, 0][any(3) as usize];
+                let mut next = Some(Revision::default());
+                while let Some(from) = next {
+                    next = history.thin_chunk(from, until, |record| {
+                        let keep = record.rev > until || any(10) < kept;
+                        if !keep {
+                            model.remove(&record.rev);
+                        }
+                        keep
+                    });
+                }
+            }
+            assert_same(&history, &model);
+        }
+    }
+}

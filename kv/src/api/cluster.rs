@@ -26,9 +26,12 @@ fn shown(member: &CoreMember) -> Member {
     }
 }
 
-/// etcd's `types.NewURLs`: at least one, each with a scheme, a host and a port, and no path.
+/// etcd's `types.NewURLs`: at least one, each with a scheme, a host and a port, and no path; or the path of a socket.
 fn check_urls(urls: &[String]) -> Result<(), Status> {
     let good = |url: &String| {
+        if let Some(path) = url.strip_prefix("unix://") {
+            return !path.is_empty();
+        }
         let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         host.and_then(|host| host.rsplit_once(':'))
             .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())

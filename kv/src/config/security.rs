@@ -1,5 +1,5 @@
 //! The settings of TLS, under etcd's names.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Setting, split};
 use crate::tls::{Allowed, ClientAuth, Origin, TlsFiles, Versions};
@@ -20,7 +20,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flag: "trusted-ca-file",
         variable: "ETCD_TRUSTED_CA_FILE",
         default: "",
-        help: "authorities that sign clients' certificates (PEM)",
+        help: "authorities that sign clients' certificates (PEM); clients must show one then",
     },
     Setting {
         flag: "client-cert-auth",
@@ -39,7 +39,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flag: "peer-trusted-ca-file",
         variable: "ETCD_PEER_TRUSTED_CA_FILE",
         default: "",
-        help: "authorities that sign members' certificates (PEM)",
+        help: "authorities that sign members' certificates (PEM); members must show one then",
     },
     Setting {
         flag: "peer-client-cert-auth",
@@ -75,13 +75,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         flag: "peer-cert-allowed-cn",
         variable: "ETCD_PEER_CERT_ALLOWED_CN",
         default: "",
-        help: "common name that certificates of members must have",
+        help: "common names of which certificates of members must have one, comma-separated",
     },
     Setting {
         flag: "peer-cert-allowed-hostname",
         variable: "ETCD_PEER_CERT_ALLOWED_HOSTNAME",
         default: "",
-        help: "name of a host that certificates of members must be good for",
+        help: "hosts of which certificates of members must be good for one, comma-separated",
     },
     Setting {
         flag: "client-cert-allowed-hostname",
@@ -130,7 +130,9 @@ fn hosts(urls: &[String]) -> Vec<String> {
         let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
         host.trim_matches(['[', ']']).to_owned()
     };
-    let mut hosts: Vec<String> = urls.iter().map(host).filter(|host| !host.is_empty()).collect();
+    // A socket has no host.
+    let mut hosts: Vec<String> =
+        urls.iter().filter(|url| !url.starts_with("unix:")).map(host).filter(|host| !host.is_empty()).collect();
     hosts.dedup();
     hosts
 }
@@ -211,9 +213,10 @@ fn files(
     let prefix = side.prefix();
     let said = |flag: &str| Some(get(flag)).filter(|value| !value.is_empty());
     let path = |name: &str| said(&format!("{prefix}{name}"));
-    let client_auth =
-        if switch(&format!("{prefix}client-cert-auth"), get)? { ClientAuth::Required } else { ClientAuth::None };
-    let trusted = path("trusted-ca-file").map(Into::into);
+    let trusted: Option<PathBuf> = path("trusted-ca-file").map(Into::into);
+    // As in etcd, who says which authorities are believed wants to see their certificates.
+    let wanted = switch(&format!("{prefix}client-cert-auth"), get)? || trusted.is_some();
+    let client_auth = if wanted { ClientAuth::Required } else { ClientAuth::None };
     let (versions, suites) = match side {
         Side::Clients => (versions(get)?, split(&get("cipher-suites")).collect()),
         // Members are all of this program.
@@ -229,13 +232,18 @@ fn files(
                 "--peer-cert-allowed-cn {name} and --peer-cert-allowed-hostname {host}: give one of them"
             )));
         }
-        (Some(name), None) => Some(Allowed::CommonName(name)),
-        (None, host) => host.map(Allowed::Host),
+        (Some(names), None) => Some(Allowed::CommonName(split(&names).collect())),
+        (None, hosts) => hosts.map(|hosts| Allowed::Host(split(&hosts).collect())),
     };
-    if side == Side::Clients && allowed.is_some() && client_auth == ClientAuth::None {
-        return Err(ConfigError(
-            "--client-cert-allowed-hostname: nobody need show one without --client-cert-auth".into(),
-        ));
+    if let (Some(allowed), ClientAuth::None) = (&allowed, client_auth) {
+        let flag = match allowed {
+            Allowed::CommonName(_) => "peer-cert-allowed-cn".to_owned(),
+            Allowed::Host(_) if side == Side::Peers => "peer-cert-allowed-hostname".to_owned(),
+            Allowed::Host(_) => "client-cert-allowed-hostname".to_owned(),
+        };
+        return Err(ConfigError(format!(
+            "--{flag}: nobody need show a certificate without --{prefix}client-cert-auth or --{prefix}trusted-ca-file"
+        )));
     }
     let files = |cert: String, key: String, origin| TlsFiles {
         origin,

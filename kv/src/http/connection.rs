@@ -1,7 +1,11 @@
 //! One connection: HTTP/1.1 or HTTP/2 by its first bytes, and its requests.
-use std::{convert::Infallible, pin::pin};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use http::Request;
+use http::{Request, uri::PathAndQuery};
 use hull_kv_wire::{Company, Io, Speaks, accept, http2};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,15 +23,14 @@ pub(super) async fn serve(stream: Io, api: Api, face: Face, manners: Manners, co
             let _ = http2(connection, manners.max_streams, &company, on_request).await;
         }
         Speaks::Http1(connection) => {
+            let present = company.enter();
+            let goes_on = AtomicBool::new(false);
             let service = service_fn(|request: Request<hyper::body::Incoming>| {
-                let (api, present) = (api.clone(), company.enter());
+                let api = api.clone();
                 api.asked();
-                async move {
-                    let answer = super::answer(api, face, request.map(Body::new)).await;
-                    // What there is of it is written before anybody else has a turn.
-                    drop(present);
-                    Ok::<_, Infallible>(answer)
-                }
+                let path = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
+                goes_on.store(super::goes_on(path), Ordering::Relaxed);
+                async move { Ok::<_, Infallible>(super::answer(api, face, request.map(Body::new)).await) }
             });
             let io = TokioIo::new(connection);
             let mut connection = pin!(http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service));
@@ -35,8 +38,11 @@ pub(super) async fn serve(stream: Io, api: Api, face: Face, manners: Manners, co
                 _ = &mut connection => return,
                 () = company.parting() => {}
             }
-            // What was asked is answered; nothing more is taken.
+            // What was asked is answered to its end, if it has one; nothing more is taken.
             connection.as_mut().graceful_shutdown();
+            if goes_on.load(Ordering::Relaxed) {
+                drop(present);
+            }
             let _ = connection.await;
         }
     }

@@ -34,12 +34,16 @@ pub(super) fn begin(api: &Api, face: Face, exchange: Exchange) {
             if common {
                 call(api, exchange);
             } else {
+                exchange.goes_on();
                 tokio::spawn(async move {
                     let _ = streaming::serve(api, exchange).await;
                 });
             }
             return;
         }
+    }
+    if super::goes_on(path) {
+        exchange.goes_on();
     }
     let api = api.clone();
     tokio::spawn(async move {

@@ -46,6 +46,22 @@ pub(crate) async fn answer(api: Api, face: Face, request: Request<Body>) -> Resp
     info::answer(&api, &request.into_parts().0).await
 }
 
+/// Whether what a path (with its query) asks for takes as long as somebody wants: watches, and what waits for a lock.
+fn goes_on(path: &str) -> bool {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let in_json = path.strip_prefix("/v3beta").or_else(|| path.strip_prefix("/v3")).unwrap_or_default();
+    match path {
+        "/etcdserverpb.Watch/Watch"
+        | "/etcdserverpb.Lease/LeaseKeepAlive"
+        | "/grpc.health.v1.Health/Watch"
+        | "/v3electionpb.Election/Campaign"
+        | "/v3electionpb.Election/Observe"
+        | "/v3lockpb.Lock/Lock" => true,
+        _ if path == "/kv" || path.starts_with("/kv/") => query.split('&').any(|pair| pair.starts_with("wait")),
+        _ => matches!(in_json, "/watch" | "/election/campaign" | "/election/observe" | "/lock/lock"),
+    }
+}
+
 /// A whole answer.
 fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let body = Body::new(Full::new(body.into()).map_err(|never| match never {}));
@@ -70,4 +86,19 @@ fn method_not_allowed(allowed: &'static str) -> Response<Body> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::goes_on;
+
+    #[test]
+    fn watches_and_locks_take_as_long_as_somebody_wants() {
+        for path in ["/etcdserverpb.Watch/Watch", "/v3/watch", "/v3beta/lock/lock", "/kv/a?wait", "/kv?key=a&wait=7"] {
+            assert!(goes_on(path), "{path}");
+        }
+        for path in ["/etcdserverpb.KV/Put", "/v3/kv/range", "/kv/watch", "/kv/a?lease=1", "/watch", "/"] {
+            assert!(!goes_on(path), "{path}");
+        }
+    }
 }

@@ -5,13 +5,17 @@
 //! last frame are room for more. A record is a protocol buffer: its kind, a checksum, and data. The checksum is CRC32C over all data
 //! since the file's first record, which says where it starts from.
 //! Source: <https://pkg.go.dev/go.etcd.io/etcd/server/v3/storage/wal> (`decoder.go`, `wal.go`), `raftpb`, `etcdserverpb`.
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use prost::Message;
 
 const METADATA: i64 = 1;
 const ENTRY: i64 = 2;
 const CHECKSUM: i64 = 4;
+const SNAPSHOT: i64 = 5;
 
 /// An entry that changes members (`raftpb.EntryConfChange`).
 const CONF_CHANGE: i32 = 1;
@@ -44,7 +48,15 @@ struct Entry {
     data: Vec<u8>,
 }
 
-/// What a normal entry asks for (`InternalRaftRequest`), as far as it changes keys. Those of the API of version 2 have no header.
+/// Where a snapshot stands that another member sent.
+#[derive(Clone, PartialEq, Message)]
+struct Snapshot {
+    #[prost(uint64, tag = "1")]
+    index: u64,
+}
+
+/// What a normal entry asks for (`InternalRaftRequest`), as far as it changes keys, leases, users or roles. Those of the API of version
+/// 2 have no header.
 #[derive(Clone, PartialEq, Message)]
 struct Request {
     #[prost(bytes = "vec", optional, tag = "4")]
@@ -55,13 +67,57 @@ struct Request {
     txn: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "7")]
     compaction: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    lease_grant: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    lease_revoke: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "100")]
     header: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1000")]
+    auth_enable: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1011")]
+    auth_disable: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1100")]
+    user_add: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1101")]
+    user_delete: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1103")]
+    user_change_password: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1104")]
+    user_grant_role: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1105")]
+    user_revoke_role: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1200")]
+    role_add: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1201")]
+    role_delete: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1203")]
+    role_grant_permission: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "1204")]
+    role_revoke_permission: Option<Vec<u8>>,
 }
 
 impl Request {
-    fn changes_keys(&self) -> bool {
-        let asked = [&self.put, &self.delete_range, &self.txn, &self.compaction];
+    fn changes_data(&self) -> bool {
+        let asked = [
+            &self.put,
+            &self.delete_range,
+            &self.txn,
+            &self.compaction,
+            &self.lease_grant,
+            &self.lease_revoke,
+            &self.auth_enable,
+            &self.auth_disable,
+            &self.user_add,
+            &self.user_delete,
+            &self.user_change_password,
+            &self.user_grant_role,
+            &self.user_revoke_role,
+            &self.role_add,
+            &self.role_delete,
+            &self.role_grant_permission,
+            &self.role_revoke_permission,
+        ];
         self.header.is_some() && asked.into_iter().any(Option::is_some)
     }
 }
@@ -75,7 +131,7 @@ pub struct EtcdLog {
     pub cluster: u64,
     /// Whether it has entries besides the first members': that etcd has run.
     pub has_run: bool,
-    /// The index of the last entry that asks for a change of keys; 0: there is none.
+    /// The index of the last entry that asks for a change of data, or of a snapshot behind it; 0: there is none.
     pub last_change: u64,
     /// Whether it can be read to its end.
     pub is_whole: bool,
@@ -94,10 +150,17 @@ impl EtcdLog {
                 files.push(path);
             }
         }
-        // Their names start with their numbers, all of one length.
+        // Their names start with their numbers, all of one length; none is left out.
         files.sort();
-        let files: Vec<Vec<u8>> = files.into_iter().map(fs::read).collect::<io::Result<_>>()?;
-        Ok(Self::of(&files))
+        let number = |path: &PathBuf| u64::from_str_radix(path.file_name()?.to_str()?.get(..16)?, 16).ok();
+        let numbers: Option<Vec<u64>> = files.iter().map(number).collect();
+        let in_row =
+            numbers.is_some_and(|numbers| numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1])));
+        let (mut log, mut checksum) = (Self { is_whole: in_row && !files.is_empty(), ..Self::default() }, 0);
+        for file in files {
+            log.is_whole &= log.take_file(&fs::read(file)?, &mut checksum).is_some();
+        }
+        Ok(log)
     }
 
     /// What files say, in their order.
@@ -143,9 +206,12 @@ impl EtcdLog {
             ENTRY => {
                 let entry = Entry::decode(&*record.data).ok()?;
                 self.has_run |= entry.kind != CONF_CHANGE;
-                if entry.kind == 0 && Request::decode(&*entry.data).is_ok_and(|request| request.changes_keys()) {
+                if entry.kind == 0 && Request::decode(&*entry.data).is_ok_and(|request| request.changes_data()) {
                     self.last_change = self.last_change.max(entry.index);
                 }
+            }
+            SNAPSHOT => {
+                self.last_change = self.last_change.max(Snapshot::decode(&*record.data).ok()?.index);
             }
             _ => {}
         }
@@ -202,6 +268,12 @@ mod tests {
         assert_eq!(read(&file(&ran)), EtcdLog { has_run: true, ..whole });
         ran.push(entry(0, 5, put()));
         assert_eq!(read(&file(&ran)), EtcdLog { has_run: true, last_change: 5, ..whole });
+        // A user goes; then everything comes from another member.
+        let user_delete = Request { user_delete: Some(Vec::new()), header: Some(vec![8, 2]), ..Request::default() };
+        ran.push(entry(0, 6, user_delete.encode_to_vec()));
+        assert_eq!(read(&file(&ran)).last_change, 6);
+        ran.push((SNAPSHOT, Snapshot { index: 100 }.encode_to_vec()));
+        assert_eq!(read(&file(&ran)).last_change, 100);
     }
 
     #[test]
@@ -214,6 +286,12 @@ mod tests {
             assert!(!read(&bytes).is_whole, "byte {at}");
         }
         assert!(!read(&bytes[..20]).is_whole);
-        assert!(!EtcdLog::read(tempfile::tempdir().expect("a folder").path()).expect("read").is_whole, "no file");
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!EtcdLog::read(folder.path()).expect("read").is_whole, "no file");
+        for (number, whole) in [(0, true), (2, false), (1, true)] {
+            let name = format!("{number:016x}-0000000000000000.wal");
+            fs::write(folder.path().join(name), file(&[(CHECKSUM, Vec::new())])).expect("write");
+            assert_eq!(EtcdLog::read(folder.path()).expect("read").is_whole, whole, "with file {number}");
+        }
     }
 }

@@ -56,9 +56,11 @@ pub enum ImportError {
         file: PathBuf,
         /// Up to which entry of the log the file goes.
         has: u64,
-        /// The log's last entry that changes keys.
+        /// The log's last entry that changes data.
         last: u64,
     },
+    /// The log beside an etcd's database file is not there, or cannot be read to its end.
+    Unproven(PathBuf),
     /// The data folder is an etcd's that has run.
     EtcdsFolder {
         /// The folder.
@@ -91,8 +93,14 @@ impl fmt::Display for ImportError {
             Self::Stranger(name) => write!(f, "--initial-cluster does not name {name}"),
             Self::Behind { file, has, last } => write!(
                 f,
-                "{} goes up to entry {has} of that etcd's log, which has changes of keys up to entry {last}: some that it \
+                "{} goes up to entry {has} of that etcd's log, which has changes up to entry {last}: some that it \
                  acknowledged would be lost. Start that etcd once more, and import what etcdctl snapshot save FILE writes",
+                file.display()
+            ),
+            Self::Unproven(file) => write!(
+                f,
+                "the log beside {} is not there or cannot be read to its end, so it may lack what that etcd acknowledged: start \
+                 that etcd once more, and import what etcdctl snapshot save FILE writes",
                 file.display()
             ),
             Self::EtcdsFolder { folder, name } => write!(
@@ -181,14 +189,14 @@ pub fn adopt(config: &Config) -> Result<Option<Imported>, ImportError> {
     if restored != flags {
         return Err(ImportError::RestoredForAnother { folder: folder.clone(), restored, flags });
     }
-    import(config, &database).map(Some)
+    take(config, &birth, &Reader::open(File::open(&database).map_err(ReadError::Io)?)?).map(Some)
 }
 
-/// An etcd that was killed has changes in its log that are not in its database file yet.
+/// An etcd that was killed has changes in its log that are not in its database file yet. A file that lies where etcd keeps it is taken
+/// only if its log proves that it has all.
 fn refuse_behind(file: &Path, reader: &Reader) -> Result<(), ImportError> {
-    let log = file.parent().map(|folder| folder.join(LOG_OF_DATABASE)).filter(|log| log.is_dir());
-    let Some(log) = log else { return Ok(()) };
-    let last = EtcdLog::read(&log).map_err(ReadError::Io)?.last_change;
+    let Some(folder) = file.parent().filter(|folder| folder.ends_with("member/snap")) else { return Ok(()) };
+    let log = EtcdLog::read(&folder.join(LOG_OF_DATABASE)).unwrap_or_default();
     let mut has = 0;
     each(reader, b"meta", &mut |key, value| {
         if let (b"consistent_index", Ok(index)) = (key, <[u8; 8]>::try_from(value)) {
@@ -196,7 +204,13 @@ fn refuse_behind(file: &Path, reader: &Reader) -> Result<(), ImportError> {
         }
         Ok(())
     })?;
-    if last > has { Err(ImportError::Behind { file: file.to_owned(), has, last }) } else { Ok(()) }
+    if !log.is_whole {
+        return Err(ImportError::Unproven(file.to_owned()));
+    }
+    if log.last_change > has {
+        return Err(ImportError::Behind { file: file.to_owned(), has, last: log.last_change });
+    }
+    Ok(())
 }
 
 /// Makes a new data folder from a database file.
@@ -204,10 +218,13 @@ fn refuse_behind(file: &Path, reader: &Reader) -> Result<(), ImportError> {
 /// # Errors
 /// See [`ImportError`].
 pub fn import(config: &Config, file: &Path) -> Result<Imported, ImportError> {
-    let birth = born(config)?;
     let reader = Reader::open(File::open(file).map_err(ReadError::Io)?)?;
     refuse_behind(file, &reader)?;
-    let store = birth.store_with(read_store(&reader)?);
+    take(config, &born(config)?, &reader)
+}
+
+fn take(config: &Config, birth: &Birth, reader: &Reader) -> Result<Imported, ImportError> {
+    let store = birth.store_with(read_store(reader)?);
     let disk = RealDisk::open(&config.data_dir, config.wal_dir.as_deref()).map_err(ImportError::Write)?;
     if !Driver::is_new(&disk).map_err(ImportError::Write)? {
         return Err(ImportError::NotNew(config.data_dir.display().to_string()));

@@ -50,17 +50,17 @@ pub enum Origin {
 /// Whose certificates are let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
-    /// Of the one with this common name.
-    CommonName(String),
-    /// Of the one that has this name as a host (its alternative names; patterns count).
-    Host(String),
+    /// Of those with one of these common names.
+    CommonName(Vec<String>),
+    /// Of those that have one of these names as a host (their alternative names; patterns count).
+    Host(Vec<String>),
 }
 
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CommonName(name) => write!(f, "a certificate with the common name {name}"),
-            Self::Host(name) => write!(f, "a certificate that is good for the host {name}"),
+            Self::CommonName(names) => write!(f, "a certificate with the common name {}", names.join(" or ")),
+            Self::Host(names) => write!(f, "a certificate that is good for the host {}", names.join(" or ")),
         }
     }
 }

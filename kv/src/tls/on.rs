@@ -73,8 +73,8 @@ impl Tls {
         let common_name = shown.map(|shown| common_name(shown));
         let is_allowed = match &self.files.allowed {
             None => true,
-            Some(Allowed::CommonName(name)) => common_name.as_ref() == Some(name),
-            Some(Allowed::Host(host)) => shown.is_some_and(|shown| is_good_for(shown, host)),
+            Some(Allowed::CommonName(names)) => common_name.as_ref().is_some_and(|name| names.contains(name)),
+            Some(Allowed::Host(hosts)) => shown.is_some_and(|shown| hosts.iter().any(|host| is_good_for(shown, host))),
         };
         match &self.files.allowed {
             Some(allowed) if !is_allowed => {

@@ -419,7 +419,9 @@ mod tests {
         let whole_exchange = holds.recv().await.expect("a request");
         // One that goes on until somebody ends it.
         let (stream, _body) = client.send_request(request(), false).expect("send");
-        let streaming = holds.recv().await.expect("a request").split().1.begin_grpc().expect("the client waits");
+        let streaming = holds.recv().await.expect("a request");
+        streaming.goes_on();
+        let streaming = streaming.split().1.begin_grpc().expect("the client waits");
         let mut stream = stream.await.expect("an answer").into_body();
         // One whose body is on its way.
         let (half, mut rest) = client.send_request(request(), false).expect("send");
@@ -463,6 +465,45 @@ mod tests {
             Err(_) => true,
         });
         drop(client);
+        let _ = connection.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_sends_an_answer_in_pieces_to_its_end() {
+        let (near, far) = duplex(4096);
+        let company = Company::default();
+        let of_connection = company.clone();
+        tokio::spawn(async move {
+            let Some(Speaks::Http2(stream)) = accept(Box::new(far)).await else { panic!("no HTTP/2") };
+            let answer = |exchange: Exchange| {
+                drop(tokio::spawn(async move {
+                    let mut to = exchange.respond().begin_grpc()?;
+                    for _ in 0..10 {
+                        to.send(Bytes::from(vec![0; 100_000]))?;
+                        poll_fn(|context| to.poll_sent(context)).await?;
+                    }
+                    to.well()
+                }));
+            };
+            http2(stream, 8, &of_connection, Box::new(answer)).await
+        });
+        let (mut client, connection) = h2::client::handshake(near).await.expect("shake hands");
+        let connection = tokio::spawn(connection);
+        let request = Request::post("http://x/").body(()).expect("a request");
+        let (answer, _) = client.send_request(request, true).expect("send");
+        let mut body = answer.await.expect("an answer").into_body();
+        let leaving = company.clone();
+        let left = tokio::spawn(async move { leaving.leave().await });
+        let mut length = 0;
+        while let Some(piece) = body.data().await {
+            let piece = piece.expect("a piece");
+            body.flow_control().release_capacity(piece.len()).expect("release");
+            length += piece.len();
+        }
+        assert_eq!(length, 1_000_000);
+        assert_eq!(body.trailers().await.expect("trailers").expect("some")["grpc-status"], "0");
+        left.await.expect("left");
+        drop((client, body));
         let _ = connection.await.expect("no panic");
     }
 

@@ -83,6 +83,11 @@ impl Exchange {
         self.whole.take()
     }
 
+    /// What it asks for takes as long as somebody wants: a server that stops does not wait for that.
+    pub fn goes_on(&self) {
+        self.link.shared.lock().goes_on(self.link.key);
+    }
+
     /// Its body and the way back.
     pub fn split(self) -> (Body, Respond) {
         let Self { whole, link, .. } = self;
@@ -263,6 +268,11 @@ impl Offline {
         let (mut session, mut arrived) = (self.0.lock(), Vec::new());
         session.receive(bytes, &mut arrived)?;
         Ok(arrived.into_iter().filter_map(|key| Exchange::new(&self.0, &mut session, key)).collect())
+    }
+
+    /// Tells the client that this side leaves.
+    pub fn leave(&mut self) {
+        self.0.lock().leave();
     }
 
     /// Takes all that is to be sent to the client.

@@ -475,3 +475,30 @@ fn a_head_of_an_answer_may_be_larger_than_a_frame() {
         [HEADERS, HEADERS, CONTINUATION, CONTINUATION]
     );
 }
+
+#[test]
+fn what_is_asked_of_who_leaves_is_passed_over_and_its_bytes_are_given_back() {
+    let mut client = Client::new();
+    client.send(&request(1, END_STREAM)).expect("a request");
+    client.connection.leave();
+    client.connection.leave();
+    let told = client.came();
+    assert_eq!(
+        told.iter().map(|frame| (frame.0, &frame.3[..])).collect::<Vec<_>>(),
+        [(GOAWAY, &[0, 0, 0, 1, 0, 0, 0, 0][..])]
+    );
+    // Far more than the connection's window, on far more streams than it may have.
+    let mut given_back = 0;
+    for id in (3..1000).step_by(2) {
+        let piece = frame(DATA, END_STREAM, id, &[7; 8000]);
+        client.send(&[request(id, 0), piece].concat()).expect("nothing wrong with it");
+        for (kind, _, stream, payload) in client.came() {
+            assert_eq!((kind, stream), (WINDOW_UPDATE, 0));
+            given_back += u32::from_be_bytes(payload.try_into().expect("four bytes"));
+        }
+    }
+    assert!(given_back as usize > 499 * 8000 - WINDOW, "{given_back}");
+    assert_eq!(client.requests.len(), 1);
+    client.requests.remove(0).respond().message(Bytes::from_static(b"answer")).expect("it is still there");
+    assert!(client.came().iter().all(|frame| frame.2 == 1));
+}

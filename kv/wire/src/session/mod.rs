@@ -67,8 +67,8 @@ pub(crate) struct Session {
     streams: Streams,
     /// The connection is over: nothing more is read or said.
     over: bool,
-    /// The client was told that this side leaves: what it asks for from now on is passed over, and it knows that.
-    leaving: bool,
+    /// The client was told that this side leaves, behind this stream: what it asks for from then on is passed over, and it knows that.
+    leaves_behind: Option<u32>,
 
     decoder: hpack::Decoder,
     /// The last head and the block that it came in, if that block means the same when it comes again.
@@ -122,7 +122,7 @@ impl Session {
             max_streams: max_streams as usize,
             streams: Streams::default(),
             over: false,
-            leaving: false,
+            leaves_behind: None,
             decoder: hpack::Decoder::default(),
             last_head: None,
             rest: Vec::new(),
@@ -192,15 +192,17 @@ impl Session {
     /// Says that the connection ends, and why.
     pub(crate) fn go_away(&mut self, reason: Reason) {
         let mut payload = [0; 8];
-        payload[..4].copy_from_slice(&self.last_id.to_be_bytes());
+        // What was said once is not taken back (section 6.8).
+        let last = self.leaves_behind.unwrap_or(self.last_id);
+        payload[..4].copy_from_slice(&last.to_be_bytes());
         payload[4..].copy_from_slice(&reason.0.to_be_bytes());
         frame::put(&mut self.out, kind::GOAWAY, 0, 0, &payload);
     }
 
     /// Tells the client that this side leaves: what it asked is answered, and what it asks from now on it must ask elsewhere.
     pub(crate) fn leave(&mut self) {
-        if !self.leaving && !self.over {
-            self.leaving = true;
+        if self.leaves_behind.is_none() && !self.over {
+            self.leaves_behind = Some(self.last_id);
             self.go_away(Reason::NO_ERROR);
             self.wake_writer();
         }
@@ -208,7 +210,7 @@ impl Session {
 
     /// Whether this side leaves and owes no answer.
     pub(crate) fn has_left(&self) -> bool {
-        self.leaving && self.out.is_empty() && !self.streams.iter().any(Stream::is_owed)
+        self.leaves_behind.is_some() && self.out.is_empty() && !self.streams.iter().any(Stream::is_owed)
     }
 
     /// The connection is over. Whoever waits for something hears so.
@@ -225,6 +227,11 @@ impl Session {
     /// The head of a request.
     pub(crate) fn head(&self, key: usize) -> &Arc<Head> {
         &self.streams[key].head
+    }
+
+    /// Nobody knows when its answer ends.
+    pub(crate) fn goes_on(&mut self, key: usize) {
+        self.streams[key].is_endless = true;
     }
 
     /// One more holds on to a stream.

@@ -214,7 +214,7 @@ impl Session {
             Ok(head) if is_last && head.content_length().is_some_and(|length| length > 0) => Err(Flaw::Malformed),
             head => head,
         };
-        if self.leaving {
+        if self.leaves_behind.is_some() {
             // The client knows that it is not answered (section 6.8).
             return Ok(());
         }
@@ -236,6 +236,7 @@ impl Session {
                     receiver: None,
                     head,
                     sends: Sends::Nothing,
+                    is_endless: false,
                     queued: Queue::default(),
                     end: None,
                     send_window: self.first_window,

@@ -148,6 +148,8 @@ pub(crate) struct Stream {
     pub(crate) receiver: Option<Waker>,
 
     pub(crate) sends: Sends,
+    /// The answer goes on until the client or somebody here ends it.
+    pub(crate) is_endless: bool,
     /// What waits for the client's permission, or for the network.
     pub(crate) queued: Queue,
     /// What comes behind it.
@@ -160,15 +162,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Whether an answer is to come or on its way. One that goes on until somebody ends it is none.
+    /// Whether an answer is to come or on its way, also to a request that is still coming: most likely its body is right behind its
+    /// head. One that goes on until somebody ends it is not waited for.
     pub(crate) fn is_owed(&self) -> bool {
-        let is_to_go = match self.sends {
-            // Also to a request that is still coming: most likely its body is right behind its head.
-            Sends::Nothing => true,
-            Sends::Body => self.receives == Receives::Over && self.end.is_some(),
-            Sends::Over => false,
-        };
-        is_to_go && self.reset.is_none()
+        self.sends != Sends::Over && !self.is_endless && self.reset.is_none()
     }
 
     /// Wakes whoever waits for it.
