@@ -157,7 +157,17 @@ fn a_log_on_another_disk_is_found_again_and_never_begun_anew() {
     };
     let elsewhere = other.path().join("elsewhere");
     let why = refused(&data, &elsewhere);
-    assert!(why.contains("start it without --wal-dir"), "{why}");
+    assert!(why.contains("start it without --wal-dir") && !elsewhere.exists(), "{why}");
+    // As when its disk is not mounted: gone, or an empty folder.
+    let away = other.path().join("away");
+    std::fs::rename(&log, &away).expect("move");
+    for _ in 0..2 {
+        let why = refused(&data, &log);
+        assert!(why.contains("is its disk mounted?"), "{why}");
+        std::fs::create_dir_all(&log).expect("an empty folder");
+    }
+    std::fs::remove_dir(&log).expect("it is still empty");
+    std::fs::rename(&away, &log).expect("move");
     let why = refused(&other.path().join("new"), &log);
     assert!(why.contains("another member's log is there"), "{why}");
     let together = support::folder();

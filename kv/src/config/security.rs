@@ -215,8 +215,8 @@ fn files(
     let path = |name: &str| said(&format!("{prefix}{name}"));
     let trusted: Option<PathBuf> = path("trusted-ca-file").map(Into::into);
     // As in etcd, who says which authorities are believed wants to see their certificates.
-    let wanted = switch(&format!("{prefix}client-cert-auth"), get)? || trusted.is_some();
-    let client_auth = if wanted { ClientAuth::Required } else { ClientAuth::None };
+    let names_user = switch(&format!("{prefix}client-cert-auth"), get)?;
+    let client_auth = if names_user || trusted.is_some() { ClientAuth::Required } else { ClientAuth::None };
     let (versions, suites) = match side {
         Side::Clients => (versions(get)?, split(&get("cipher-suites")).collect()),
         // Members are all of this program.
@@ -251,6 +251,7 @@ fn files(
         key: key.into(),
         trusted,
         client_auth,
+        names_user,
         revoked: said(side.revocation_flag()).map(Into::into),
         allowed,
         versions,

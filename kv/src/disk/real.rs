@@ -1,4 +1,4 @@
-//! A folder of the operating system's file system.
+//! Folders of the operating system's file system.
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
@@ -25,6 +25,9 @@ struct Folder {
 /// The link in the data folder that leads to the log, if that is elsewhere: whoever forgets to say where it is must not begin a new
 /// one, and lose what the old one has.
 const LINK: &str = "wal";
+
+/// The link in the log's folder that leads back: without it the folder is another one, or an empty one on which a disk should be mounted.
+const BACK: &str = "data";
 
 /// Whom the blocks are for that the file system keeps back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,22 +88,27 @@ impl RealDisk {
         let data = Folder::open(folder)?;
         let log = match (fs::read_link(folder.join(LINK)).ok(), log) {
             (None, None) => None,
-            (Some(target), None) => Some(Folder::open(&target)?),
-            (Some(target), Some(log)) => {
-                let opened = Folder::open(log)?;
-                if fs::canonicalize(&target).ok() != fs::canonicalize(log).ok() {
-                    return Err(refused(format!(
-                        "--wal-dir {}: the log of the member in {} is in {}, where {} leads; start it without --wal-dir, or, \
-                         while it is stopped, move the log and let the link lead there",
-                        log.display(),
-                        folder.display(),
-                        target.display(),
-                        folder.join(LINK).display(),
-                    )));
-                }
-                Some(opened)
-            }
             (None, Some(log)) => Some(data.begin_log(log)?),
+            (Some(target), Some(log)) if fs::canonicalize(&target).ok() != fs::canonicalize(log).ok() => {
+                return Err(refused(format!(
+                    "--wal-dir {}: the log of the member in {} is in {}, where {} leads; start it without --wal-dir, or, while \
+                     it is stopped, move the log and let the link lead there",
+                    log.display(),
+                    folder.display(),
+                    target.display(),
+                    folder.join(LINK).display(),
+                )));
+            }
+            (Some(target), _) if fs::symlink_metadata(target.join(BACK)).is_err() => {
+                return Err(refused(format!(
+                    "the log of the member in {} is in {}, where {} leads, but that is not the folder that it was put in: \
+                     is its disk mounted?",
+                    folder.display(),
+                    target.display(),
+                    folder.join(LINK).display(),
+                )));
+            }
+            (Some(target), _) => Some(Folder::open(&target)?),
         };
         Ok(Self { data, log })
     }
@@ -125,11 +133,19 @@ impl Folder {
             )));
         }
         let opened = Self::open(log)?;
-        if opened.names()?.iter().any(|name| is_of_log(name)) {
+        let (data, back) = (fs::canonicalize(&self.path)?, fs::read_link(log.join(BACK)).ok());
+        let anothers =
+            back.as_ref().is_some_and(|back| *back != data) || opened.names()?.iter().any(|name| is_of_log(name));
+        if anothers {
             return Err(refused(format!(
                 "--wal-dir {}: another member's log is there; give each member a folder of its own",
                 log.display()
             )));
+        }
+        // A start that was cut short may have made the first of them.
+        if back.is_none() {
+            symlink(data, log.join(BACK))?;
+            opened.sync_names()?;
         }
         symlink(fs::canonicalize(log)?, self.path.join(LINK))?;
         self.sync_names()?;

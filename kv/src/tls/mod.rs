@@ -69,7 +69,7 @@ impl fmt::Display for Allowed {
 pub struct Accepted {
     /// Where bytes go.
     pub stream: Secure,
-    /// The common name in the certificate that the other end had to show; empty if there is none in it.
+    /// The common name in the certificate that the other end had to show, if that is a user; empty if there is none in it.
     pub common_name: Option<String>,
 }
 
@@ -92,6 +92,8 @@ pub struct TlsFiles {
     pub trusted: Option<PathBuf>,
     /// Whether the other end must show one.
     pub client_auth: ClientAuth,
+    /// Whether the common name in it is a user (`--client-cert-auth`).
+    pub names_user: bool,
     /// Certificates that the authorities took back (PEM).
     pub revoked: Option<PathBuf>,
     /// What the certificate of whoever connects must say, besides who signed it.

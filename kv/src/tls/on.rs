@@ -80,7 +80,10 @@ impl Tls {
             Some(allowed) if !is_allowed => {
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{allowed} was expected")))
             }
-            _ => Ok(Accepted { stream: Box::new(stream), common_name }),
+            _ => {
+                let common_name = common_name.filter(|_| self.files.names_user);
+                Ok(Accepted { stream: Box::new(stream), common_name })
+            }
         }
     }
 

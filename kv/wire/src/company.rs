@@ -32,7 +32,7 @@ struct Entry {
 }
 
 impl Company {
-    /// A connection that does not speak HTTP/2 has something to say until the answer is dropped.
+    /// A connection that does not speak HTTP/2. It has something to say until what this answers is dropped.
     pub fn enter(&self) -> Present {
         self.add(None)
     }
