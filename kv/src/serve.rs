@@ -99,7 +99,7 @@ const HAND_OFF_PATIENCE: Duration = Duration::from_secs(2);
 const CLIENTS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long it waits then until they have gone.
-const LINGER: Duration = Duration::from_millis(100);
+const GONE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a member of several waits for the others before it tells that it serves: then at least it tells why not.
 const COMPANY_PATIENCE: Duration = Duration::from_secs(10);
@@ -198,7 +198,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         // Clients hear of it, go elsewhere, and lose nothing that they have asked.
         doors.shutdown().await;
         let _ = tokio::time::timeout(CLIENTS_PATIENCE, company.leave()).await;
-        let _ = tokio::time::timeout(LINGER, company.gone()).await;
+        let _ = tokio::time::timeout(GONE_PATIENCE, company.gone()).await;
         let _ = running.inputs.send(Input::Stop);
         if tokio::time::timeout(STOP_PATIENCE, log_stopped).await.is_err() {
             eprintln!("hull-kv: the disk takes nothing more; stopping without what nobody was promised");

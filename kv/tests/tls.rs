@@ -97,6 +97,16 @@ fn path(folder: &Path, name: &str) -> String {
     folder.join(name).display().to_string()
 }
 
+/// Starts a member that serves clients with `server.pem` on a port, and believes the authority; with further flags.
+fn serve(folder: &Path, port: u16, further: &[&str]) -> Member {
+    let url = format!("https://127.0.0.1:{port}");
+    let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| path(folder, name));
+    let flags = [("listen-client-urls", url), ("cert-file", cert), ("key-file", key), ("trusted-ca-file", ca)];
+    let flags = flags.map(|(flag, value)| format!("--{flag}={value}"));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain(further.iter().copied()).collect();
+    Member::spawn(folder, port, &flags).ready()
+}
+
 #[tokio::test]
 async fn clients_need_a_certificate_of_the_authority_and_renewed_files_count_at_once() {
     let folder = folder();
@@ -105,18 +115,7 @@ async fn clients_need_a_certificate_of_the_authority_and_renewed_files_count_at_
     authority.sign(files, "server");
     authority.sign(files, "client");
     let port = free_port();
-    let flags = [
-        "--listen-client-urls",
-        &format!("https://127.0.0.1:{port}"),
-        "--cert-file",
-        &path(files, "server.pem"),
-        "--key-file",
-        &path(files, "server.key"),
-        "--trusted-ca-file",
-        &path(files, "ca.pem"),
-        "--client-cert-auth",
-    ];
-    let _member = Member::spawn(files, port, &flags).ready();
+    let _member = serve(files, port, &["--client-cert-auth"]);
     let (answer, shown) = ask(files, port, Some("client")).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(shown, certificate(files, "server"));
@@ -147,20 +146,8 @@ async fn clients_whose_certificate_is_good_for_another_host_are_not_let_in() {
     // A name of the subject is no host.
     authority.sign(files, "a.clients.example");
     let port = free_port();
-    let flags = [
-        "--listen-client-urls",
-        &format!("https://127.0.0.1:{port}"),
-        "--cert-file",
-        &path(files, "server.pem"),
-        "--key-file",
-        &path(files, "server.key"),
-        "--trusted-ca-file",
-        &path(files, "ca.pem"),
-        // Whoever names an authority wants to see its certificates.
-        "--client-cert-allowed-hostname",
-        "x.example,a.clients.example",
-    ];
-    let _member = Member::spawn(files, port, &flags).ready();
+    // Whoever names an authority wants to see its certificates.
+    let _member = serve(files, port, &["--client-cert-allowed-hostname=x.example,a.clients.example"]);
     let (answer, _) = ask(files, port, Some("right")).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for name in [Some("wrong"), Some("a.clients.example"), None] {

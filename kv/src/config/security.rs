@@ -161,6 +161,13 @@ impl Side {
         }
     }
 
+    fn allowed_host_flag(self) -> &'static str {
+        match self {
+            Self::Clients => "client-cert-allowed-hostname",
+            Self::Peers => "peer-cert-allowed-hostname",
+        }
+    }
+
     fn revocation_flag(self) -> &'static str {
         match self {
             Self::Clients => "client-crl-file",
@@ -222,29 +229,21 @@ fn files(
         // Members are all of this program.
         Side::Peers => (Versions::New, Vec::new()),
     };
-    let allowed = match side {
-        Side::Clients => (None, said("client-cert-allowed-hostname")),
-        Side::Peers => (said("peer-cert-allowed-cn"), said("peer-cert-allowed-hostname")),
-    };
-    let allowed = match allowed {
+    let (name_flag, host_flag) = ("peer-cert-allowed-cn", side.allowed_host_flag());
+    let names = said(name_flag).filter(|_| side == Side::Peers);
+    let allowed = match (names, said(host_flag)) {
         (Some(name), Some(host)) => {
-            return Err(ConfigError(format!(
-                "--peer-cert-allowed-cn {name} and --peer-cert-allowed-hostname {host}: give one of them"
-            )));
+            return Err(ConfigError(format!("--{name_flag} {name} and --{host_flag} {host}: give one of them")));
         }
-        (Some(names), None) => Some(Allowed::CommonName(split(&names).collect())),
-        (None, hosts) => hosts.map(|hosts| Allowed::Host(split(&hosts).collect())),
+        (Some(names), None) => Some((name_flag, Allowed::CommonName(split(&names).collect()))),
+        (None, hosts) => hosts.map(|hosts| (host_flag, Allowed::Host(split(&hosts).collect()))),
     };
-    if let (Some(allowed), ClientAuth::None) = (&allowed, client_auth) {
-        let flag = match allowed {
-            Allowed::CommonName(_) => "peer-cert-allowed-cn".to_owned(),
-            Allowed::Host(_) if side == Side::Peers => "peer-cert-allowed-hostname".to_owned(),
-            Allowed::Host(_) => "client-cert-allowed-hostname".to_owned(),
-        };
+    if let (Some((flag, _)), ClientAuth::None) = (&allowed, client_auth) {
         return Err(ConfigError(format!(
             "--{flag}: nobody need show a certificate without --{prefix}client-cert-auth or --{prefix}trusted-ca-file"
         )));
     }
+    let allowed = allowed.map(|(_, allowed)| allowed);
     let files = |cert: String, key: String, origin| TlsFiles {
         origin,
         cert: cert.into(),

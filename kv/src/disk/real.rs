@@ -73,6 +73,35 @@ impl Folder {
         };
         Ok(blocks.saturating_mul(stat.f_frsize))
     }
+
+    /// Makes a folder for the log of a member that this one does not have yet, and the link to it.
+    fn begin_log(&self, log: &Path) -> io::Result<Self> {
+        if self.names()?.iter().any(|name| is_of_log(name) || name.starts_with("snapshot-")) {
+            return Err(refused(format!(
+                "--wal-dir {}: the data folder {} holds a member with its log already; start it without --wal-dir",
+                log.display(),
+                self.path.display()
+            )));
+        }
+        let opened = Self::open(log)?;
+        let (data, back) = (fs::canonicalize(&self.path)?, fs::read_link(log.join(BACK)).ok());
+        let anothers =
+            back.as_ref().is_some_and(|back| *back != data) || opened.names()?.iter().any(|name| is_of_log(name));
+        if anothers {
+            return Err(refused(format!(
+                "--wal-dir {}: another member's log is there; give each member a folder of its own",
+                log.display()
+            )));
+        }
+        // A start that was cut short may have made the first of them.
+        if back.is_none() {
+            symlink(data, log.join(BACK))?;
+            opened.sync_names()?;
+        }
+        symlink(fs::canonicalize(log)?, self.path.join(LINK))?;
+        self.sync_names()?;
+        Ok(opened)
+    }
 }
 
 fn is_of_log(name: &str) -> bool {
@@ -119,37 +148,6 @@ impl RealDisk {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder_of(name).path.join(name)
-    }
-}
-
-impl Folder {
-    /// Makes a folder for the log of a member that this one does not have yet, and the link to it.
-    fn begin_log(&self, log: &Path) -> io::Result<Self> {
-        if self.names()?.iter().any(|name| is_of_log(name) || name.starts_with("snapshot-")) {
-            return Err(refused(format!(
-                "--wal-dir {}: the data folder {} holds a member with its log already; start it without --wal-dir",
-                log.display(),
-                self.path.display()
-            )));
-        }
-        let opened = Self::open(log)?;
-        let (data, back) = (fs::canonicalize(&self.path)?, fs::read_link(log.join(BACK)).ok());
-        let anothers =
-            back.as_ref().is_some_and(|back| *back != data) || opened.names()?.iter().any(|name| is_of_log(name));
-        if anothers {
-            return Err(refused(format!(
-                "--wal-dir {}: another member's log is there; give each member a folder of its own",
-                log.display()
-            )));
-        }
-        // A start that was cut short may have made the first of them.
-        if back.is_none() {
-            symlink(data, log.join(BACK))?;
-            opened.sync_names()?;
-        }
-        symlink(fs::canonicalize(log)?, self.path.join(LINK))?;
-        self.sync_names()?;
-        Ok(opened)
     }
 }
 

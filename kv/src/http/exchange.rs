@@ -26,6 +26,9 @@ pub(super) fn begin(api: &Api, face: Face, exchange: Exchange) {
     api.asked();
     let path = exchange.head().path();
     let (common, streams) = (unary::is_one(path), streaming::is_one(path));
+    if !common && super::goes_on(path) {
+        exchange.goes_on();
+    }
     if face == Face::Whole && (common || streams) {
         let head = Head::of_wire(exchange.head());
         // Whoever ends an exchange early, for want of a leader, knows why.
@@ -34,16 +37,12 @@ pub(super) fn begin(api: &Api, face: Face, exchange: Exchange) {
             if common {
                 call(api, exchange);
             } else {
-                exchange.goes_on();
                 tokio::spawn(async move {
                     let _ = streaming::serve(api, exchange).await;
                 });
             }
             return;
         }
-    }
-    if super::goes_on(path) {
-        exchange.goes_on();
     }
     let api = api.clone();
     tokio::spawn(async move {

@@ -51,12 +51,11 @@ fn goes_on(path: &str) -> bool {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let in_json = path.strip_prefix("/v3beta").or_else(|| path.strip_prefix("/v3")).unwrap_or_default();
     match path {
-        "/etcdserverpb.Watch/Watch"
-        | "/etcdserverpb.Lease/LeaseKeepAlive"
-        | "/grpc.health.v1.Health/Watch"
+        "/grpc.health.v1.Health/Watch"
         | "/v3electionpb.Election/Campaign"
         | "/v3electionpb.Election/Observe"
         | "/v3lockpb.Lock/Lock" => true,
+        _ if streaming::is_one(path) => true,
         _ if path == "/kv" || path.starts_with("/kv/") => query.split('&').any(|pair| pair.starts_with("wait")),
         _ => matches!(in_json, "/watch" | "/election/campaign" | "/election/observe" | "/lock/lock"),
     }

@@ -10,12 +10,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost::Message;
+use prost::{
+    Message,
+    encoding::{DecodeContext, decode_key, skip_field},
+};
 
 const METADATA: i64 = 1;
 const ENTRY: i64 = 2;
 const CHECKSUM: i64 = 4;
 const SNAPSHOT: i64 = 5;
+
+/// `raftpb.EntryNormal`.
+const NORMAL: i32 = 0;
 
 /// An entry that changes members (`raftpb.EntryConfChange`).
 const CONF_CHANGE: i32 = 1;
@@ -55,71 +61,24 @@ struct Snapshot {
     index: u64,
 }
 
-/// What a normal entry asks for (`InternalRaftRequest`), as far as it changes keys, leases, users or roles. Those of the API of version
-/// 2 have no header.
-#[derive(Clone, PartialEq, Message)]
-struct Request {
-    #[prost(bytes = "vec", optional, tag = "4")]
-    put: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "5")]
-    delete_range: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "6")]
-    txn: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "7")]
-    compaction: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "8")]
-    lease_grant: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "9")]
-    lease_revoke: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "100")]
-    header: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1000")]
-    auth_enable: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1011")]
-    auth_disable: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1100")]
-    user_add: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1101")]
-    user_delete: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1103")]
-    user_change_password: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1104")]
-    user_grant_role: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1105")]
-    user_revoke_role: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1200")]
-    role_add: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1201")]
-    role_delete: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1203")]
-    role_grant_permission: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "1204")]
-    role_revoke_permission: Option<Vec<u8>>,
-}
+/// The header of what a normal entry asks for (`InternalRaftRequest`). What the API of version 2 asks for has none.
+const HEADER: u32 = 100;
 
-impl Request {
-    fn changes_data(&self) -> bool {
-        let asked = [
-            &self.put,
-            &self.delete_range,
-            &self.txn,
-            &self.compaction,
-            &self.lease_grant,
-            &self.lease_revoke,
-            &self.auth_enable,
-            &self.auth_disable,
-            &self.user_add,
-            &self.user_delete,
-            &self.user_change_password,
-            &self.user_grant_role,
-            &self.user_revoke_role,
-            &self.role_add,
-            &self.role_delete,
-            &self.role_grant_permission,
-            &self.role_revoke_permission,
-        ];
-        self.header.is_some() && asked.into_iter().any(Option::is_some)
+/// What it asks for that changes keys (put, delete, transaction, compaction), leases (grant, revoke), and users and roles.
+const CHANGES: [u32; 17] = [4, 5, 6, 7, 8, 9, 1000, 1011, 1100, 1101, 1103, 1104, 1105, 1200, 1201, 1203, 1204];
+
+/// Whether a normal entry changes data. What cannot be read is no request of version 3.
+fn changes_data(mut request: &[u8]) -> bool {
+    let (mut has_header, mut changes) = (false, false);
+    while !request.is_empty() {
+        let Ok((tag, wire_type)) = decode_key(&mut request) else { return false };
+        has_header |= tag == HEADER;
+        changes |= CHANGES.contains(&tag);
+        if skip_field(wire_type, tag, &mut request, DecodeContext::default()).is_err() {
+            return false;
+        }
     }
+    has_header && changes
 }
 
 /// What a log says.
@@ -156,21 +115,22 @@ impl EtcdLog {
         let numbers: Option<Vec<u64>> = files.iter().map(number).collect();
         let in_row =
             numbers.is_some_and(|numbers| numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1])));
-        let (mut log, mut checksum) = (Self { is_whole: in_row && !files.is_empty(), ..Self::default() }, 0);
-        for file in files {
-            log.is_whole &= log.take_file(&fs::read(file)?, &mut checksum).is_some();
-        }
+        let mut log = Self::of(files.iter().map(fs::read))?;
+        log.is_whole &= in_row;
         Ok(log)
     }
 
     /// What files say, in their order.
-    pub fn of(files: &[impl AsRef<[u8]>]) -> Self {
-        let mut log = Self { is_whole: !files.is_empty(), ..Self::default() };
-        let mut checksum = 0;
+    ///
+    /// # Errors
+    /// One of theirs.
+    pub fn of<T: AsRef<[u8]>>(files: impl IntoIterator<Item = io::Result<T>>) -> io::Result<Self> {
+        let mut files = files.into_iter().peekable();
+        let (mut log, mut checksum) = (Self { is_whole: files.peek().is_some(), ..Self::default() }, 0);
         for file in files {
-            log.is_whole &= log.take_file(file.as_ref(), &mut checksum).is_some();
+            log.is_whole &= log.take_file(file?.as_ref(), &mut checksum).is_some();
         }
-        log
+        Ok(log)
     }
 
     /// Takes a file's records; `None` at the first that cannot be read.
@@ -206,7 +166,7 @@ impl EtcdLog {
             ENTRY => {
                 let entry = Entry::decode(&*record.data).ok()?;
                 self.has_run |= entry.kind != CONF_CHANGE;
-                if entry.kind == 0 && Request::decode(&*entry.data).is_ok_and(|request| request.changes_data()) {
+                if entry.kind == NORMAL && changes_data(&entry.data) {
                     self.last_change = self.last_change.max(entry.index);
                 }
             }
@@ -244,8 +204,12 @@ mod tests {
         (ENTRY, Entry { kind, index, data }.encode_to_vec())
     }
 
-    fn put() -> Vec<u8> {
-        Request { put: Some(b"\n\x01k".to_vec()), header: Some(vec![8, 1]), ..Request::default() }.encode_to_vec()
+    /// A request of version 3 for what has this number.
+    fn request(tag: u32) -> Vec<u8> {
+        let mut request = Vec::new();
+        prost::encoding::bytes::encode(tag, &b"\n\x01k".to_vec(), &mut request);
+        prost::encoding::bytes::encode(HEADER, &vec![8, 1], &mut request);
+        request
     }
 
     fn read(bytes: &[u8]) -> EtcdLog {
@@ -266,11 +230,10 @@ mod tests {
         ran.push(entry(0, 3, Vec::new()));
         ran.push(entry(0, 4, b"\x08\x01\x12\x03PUT\x1a\x02/0\"\x01v".to_vec()));
         assert_eq!(read(&file(&ran)), EtcdLog { has_run: true, ..whole });
-        ran.push(entry(0, 5, put()));
+        ran.push(entry(0, 5, request(4)));
         assert_eq!(read(&file(&ran)), EtcdLog { has_run: true, last_change: 5, ..whole });
         // A user goes; then everything comes from another member.
-        let user_delete = Request { user_delete: Some(Vec::new()), header: Some(vec![8, 2]), ..Request::default() };
-        ran.push(entry(0, 6, user_delete.encode_to_vec()));
+        ran.push(entry(0, 6, request(1101)));
         assert_eq!(read(&file(&ran)).last_change, 6);
         ran.push((SNAPSHOT, Snapshot { index: 100 }.encode_to_vec()));
         assert_eq!(read(&file(&ran)).last_change, 100);
@@ -278,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_damaged_or_torn_is_not_whole() {
-        let bytes = file(&[entry(1, 1, vec![1]), entry(0, 2, put())]);
+        let bytes = file(&[entry(1, 1, vec![1]), entry(0, 2, request(4))]);
         assert!(read(&bytes).is_whole);
         for (at, flipped) in [(12, 1), (40, 4), (bytes.len() - 1, 1)] {
             let mut bytes = bytes.clone();
