@@ -5,9 +5,22 @@ use std::time::Duration;
 /// space comes back after a snapshot.
 pub const WAL_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes of log, or of keys and values, since the last snapshot that ask for the next one: what is in memory besides the
-/// index. A start reads as much log.
+/// Bytes of log, or of keys and values, since the last snapshot that ask for the next one, once nobody writes: what is in memory
+/// besides the index. A start reads as much log.
 pub const SNAPSHOT_AFTER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// So long nothing was written: a snapshot takes neither processor nor disk from those who write.
+pub const SNAPSHOT_QUIET: Duration = Duration::from_millis(100);
+
+/// Bytes that ask for the next snapshot at once, on a machine with enough memory and disk: about what etcd lets gather, whose
+/// `--snapshot-count` is 100,000 entries.
+pub const SNAPSHOT_BURST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One in so many bytes of the memory may gather, but [`SNAPSHOT_AFTER_BYTES`] always.
+pub const SNAPSHOT_MEMORY_SHARE: u64 = 32;
+
+/// One in so many bytes that are free on the disk may gather, but [`SNAPSHOT_AFTER_BYTES`] always.
+pub const SNAPSHOT_DISK_SHARE: u64 = 4;
 
 /// A snapshot is also worth a share of what the store holds: one in so many bytes. It bounds the number of runs.
 pub const SNAPSHOT_SHARE: u64 = 64;

@@ -28,8 +28,9 @@ use crate::{
     http::{Address, Face, ListenError, Listener, Passed, bind_tcp, bind_unix},
     import::{ImportError, Imported, adopt},
     jwt::{Jwt, JwtError},
-    limits::CATCH_UP_BYTES,
+    limits::{CATCH_UP_BYTES, SNAPSHOT_BURST_BYTES, SNAPSHOT_MEMORY_SHARE},
     lock::{read, write},
+    memory,
     peer::{Dialer, Door, Incoming, Local, Network, PeerListener},
     shared::Shared,
     tls::{Tls, TlsError, TlsFiles, not_set_up},
@@ -118,13 +119,6 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     runtime.block_on(run(config, Arc::new(disk)))
 }
 
-/// The machine's memory, in bytes (sysinfo(2)).
-fn total_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    #[expect(clippy::useless_conversion, reason = "the field's type differs between architectures")]
-    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
-}
-
 async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     let load = |files: &Option<TlsFiles>, protocols: &[&str]| {
         files.clone().map(|files| Tls::load(files, protocols).map(Arc::new)).transpose().map_err(ServeError::Tls)
@@ -133,13 +127,16 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     let dialer = Dialer { tls: load(&config.security.peers, &[])? };
     let logins = logins(config)?;
     let birth = join::birth(config, &*disk, &dialer).await?;
+    let memory = memory::total();
+    let quota = config.quota.bytes(memory);
     let start = Start {
         identity: Identity { name: config.name.clone(), client_urls: config.advertise_client_urls.clone() },
         birth,
         timing: config.cluster.timing,
         life: join::life(),
         catch_up_bytes: CATCH_UP_BYTES,
-        quota_bytes: config.quota.bytes(total_memory()),
+        quota_bytes: quota,
+        burst_bytes: (memory / SNAPSHOT_MEMORY_SHARE).min(SNAPSHOT_BURST_BYTES),
     };
     let mut driver = Driver::open(Arc::clone(&disk), start).map_err(ServeError::Open)?;
     driver.limit_requests(config.connections.max_request_bytes);
@@ -151,7 +148,6 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     }
     let shared = Arc::clone(driver.shared());
     write(&shared.store).set_token_ttl(config.token_ttl_ms);
-    let quota = config.quota.bytes(total_memory());
     shared.metrics.quota.store(if quota == u64::MAX { 0 } else { quota }, Ordering::Relaxed);
     let inputs = Inputs::default();
     let local =

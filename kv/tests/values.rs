@@ -43,7 +43,7 @@ fn compact(revision: i64) -> Op {
 }
 
 fn snapshot(disk: &MemoryDisk, driver: &mut Driver, effort: Effort) {
-    driver.snapshot_begun();
+    driver.snapshot_begun(NOW);
     let written = snapfile::write(disk, driver.shared(), effort).expect("snapshot");
     driver.snapshot_done(written);
 }
@@ -122,7 +122,7 @@ fn what_compaction_removed_leaves_the_disk_when_it_shall_become_small() {
     let at = revision(&driver);
     run(&mut driver, compact(at)).expect("compact");
     while driver.scrub() == Scrub::More {}
-    driver.snapshot_begun();
+    driver.snapshot_begun(NOW);
     let written = snapfile::write(&disk, driver.shared(), Effort::Shrink).expect("snapshot");
     driver.renew_log();
     driver.snapshot_done(written);

@@ -100,6 +100,7 @@ impl Node {
             life,
             catch_up_bytes: 4 * 1024,
             quota_bytes: u64::MAX,
+            burst_bytes: 0,
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let driver = Driver::open(disk, start).map_err(|error| error.to_string())?;

@@ -482,8 +482,9 @@ impl World {
     fn write_snapshot(&mut self, id: u64) {
         let effort = if self.rng.bool() { Effort::Usual } else { Effort::Shrink };
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        let now = node.clock(self.now);
         let Some(life) = &mut node.life else { return };
-        life.driver.snapshot_begun();
+        life.driver.snapshot_begun(now);
         match snapfile::write(&node.disk, life.driver.shared(), effort) {
             Ok(written) => {
                 if effort == Effort::Shrink {

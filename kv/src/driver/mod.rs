@@ -54,6 +54,8 @@ use ready::Ready;
 pub use reply::{Recipient, Reply};
 pub use shortcut::Shortcut;
 use space::Space;
+use upkeep::Gathered;
+pub use upkeep::Moment;
 
 /// Why a request has no answer of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +115,8 @@ pub struct Driver {
     /// How long the last write to the log took until it was durable.
     last_sync: Option<Duration>,
     catch_up_bytes: usize,
-    since_snapshot: u64,
+    gathered: Gathered,
     snapshot_bytes: u64,
-    snapshots: upkeep::Snapshots,
 }
 
 impl std::fmt::Debug for Driver {
@@ -194,7 +195,7 @@ impl Driver {
             let early = ready.early_messages();
             self.say(early, outlet);
             self.proven(ready.read_states());
-            let proof = self.persist(&ready, outlet)?;
+            let proof = self.persist(&ready, now, outlet)?;
             let released = ready.persisted(&mut self.raft, proof);
             self.say(released.messages, outlet);
             self.apply(released.committed, now, outlet)?;
@@ -236,9 +237,9 @@ impl Driver {
     }
 
     /// Writes a round's entries and hard state with one fdatasync.
-    fn persist(&mut self, ready: &Ready, outlet: &mut dyn Outlet) -> io::Result<crate::wal::Persisted> {
+    fn persist(&mut self, ready: &Ready, now: Instant, outlet: &mut dyn Outlet) -> io::Result<crate::wal::Persisted> {
         if let Some(metadata) = ready.snapshot() {
-            return self.install(ready, &metadata.clone(), outlet);
+            return self.install(ready, &metadata.clone(), now, outlet);
         }
         if !ready.needs_disk() {
             return Ok(self.wal.nothing());
@@ -256,7 +257,7 @@ impl Driver {
         self.last_sync = Some(took);
         self.shared.metrics.fsync(took);
         let written = self.wal.bytes().saturating_sub(before);
-        self.since_snapshot += written;
+        self.gathered.add(written, now);
         self.space.written(&*self.disk, written);
         Ok(proof)
     }

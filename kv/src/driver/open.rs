@@ -9,7 +9,7 @@ use raft::{
 
 use super::{
     Answers, Birth, Driver, Fate, clock::Clock, clock::Timing, log::Log, members::Others, propose::Proposals,
-    quota::Quota, reads::Reads, space::Space, upkeep::Snapshots,
+    quota::Quota, reads::Reads, space::Space, upkeep::Gathered,
 };
 use crate::{
     disk::Disk,
@@ -45,6 +45,8 @@ pub struct Start {
     pub catch_up_bytes: usize,
     /// Bytes of keys and values beyond which writes are refused; `u64::MAX`: none.
     pub quota_bytes: u64,
+    /// Bytes of log that may gather while writes come without a pause, if the disk has room for them.
+    pub burst_bytes: u64,
 }
 
 /// What a member says that was removed.
@@ -131,9 +133,8 @@ impl Driver {
             cut_bytes,
             last_sync: None,
             catch_up_bytes: start.catch_up_bytes,
-            since_snapshot,
+            gathered: Gathered::new(since_snapshot, start.burst_bytes),
             snapshot_bytes,
-            snapshots: Snapshots::default(),
         })
     }
 

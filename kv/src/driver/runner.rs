@@ -11,18 +11,19 @@ use std::{
     time::Duration,
 };
 
-use hull_kv_core::{Caller, Scrub};
+use hull_kv_core::{Caller, Instant, Scrub};
 use hull_kv_proto::hullpb::{Command, command::Op};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::{
-    Driver, Fate, Outlet,
+    Driver, Fate, Moment, Outlet,
     thread::{Ended, Input, Shrink},
 };
 use crate::{
     limits::{MAX_BATCH, SCRUB_PAUSE},
     snapfile::{self, Effort, Written},
+    sys::allocator,
 };
 
 /// Whether a snapshot is being written.
@@ -215,23 +216,29 @@ impl Runner {
         if !self.queue.is_empty() {
             return Duration::ZERO;
         }
-        let now = self.driver.shared.now();
-        Duration::from_millis(self.driver.next_deadline().0.saturating_sub(now.0))
+        self.until(self.driver.next_deadline())
+    }
+
+    fn until(&self, then: Instant) -> Duration {
+        Duration::from_millis(then.0.saturating_sub(self.driver.shared.now().0))
     }
 
     /// Does some of what is due by itself; answers how long nothing more will be.
     fn upkeep(&mut self) -> Duration {
+        let snapshot_in = if self.snapshot == Snapshot::Idle { self.driver.snapshot_due() } else { None };
+        let snapshot_in = snapshot_in.map_or(Duration::MAX, |due| self.until(due));
+        if snapshot_in.is_zero() {
+            self.begin_snapshot(Effort::Usual);
+        }
         match self.scrub() {
             Scrub::More => self.idle_for().min(SCRUB_PAUSE),
+            Scrub::Done if self.snapshot == Snapshot::Idle => self.idle_for().min(snapshot_in),
             Scrub::Done => self.idle_for(),
         }
     }
 
     /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
     fn scrub(&mut self) -> Scrub {
-        if self.snapshot == Snapshot::Idle && self.driver.wants_snapshot() {
-            self.begin_snapshot(Effort::Usual);
-        }
         if self.snapshot != Snapshot::Idle {
             return Scrub::Done;
         }
@@ -252,14 +259,19 @@ impl Runner {
     fn begin_snapshot(&mut self, effort: Effort) {
         let (disk, shared) = (Arc::clone(&self.driver.disk), Arc::clone(&self.driver.shared));
         let inputs = self.inputs.clone();
+        let now = self.driver.shared.now();
+        let moment = self.driver.moment(now);
         let work = move || {
             let result = snapfile::write(&*disk, &shared, effort);
             let _ = inputs.send(Input::Snapshot(result));
+            if moment == Moment::Pause || effort == Effort::Shrink {
+                allocator::give_back();
+            }
         };
         match Builder::new().name("snapshot".into()).spawn(work) {
             Ok(_) => {
                 self.snapshot = Snapshot::Writing(effort);
-                self.driver.snapshot_begun();
+                self.driver.snapshot_begun(now);
             }
             Err(error) => {
                 eprintln!("hull-kv: start a thread for a snapshot: {error}; tried again after the next write")

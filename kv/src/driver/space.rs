@@ -38,6 +38,8 @@ pub(super) struct Space {
     room: Room,
     since_look: u64,
     low: u64,
+    /// Bytes that were free when somebody looked last.
+    free: u64,
     stuck: Stuck,
 }
 
@@ -49,6 +51,7 @@ impl Space {
             room: Room::Enough,
             since_look: 0,
             low: LOW_SPACE_BYTES.min(free / 10).max(LOWEST),
+            free,
             stuck: Stuck::No,
         };
         space.look(disk);
@@ -58,6 +61,11 @@ impl Space {
     /// Whether there is room, as far as is known.
     pub(super) fn is_enough(&self) -> bool {
         self.room == Room::Enough
+    }
+
+    /// Bytes that are free, as far as is known.
+    pub(super) fn free(&self) -> u64 {
+        self.free
     }
 
     /// Whether a command must be refused for lack of room.
@@ -76,6 +84,7 @@ impl Space {
     fn look(&mut self, disk: &dyn Disk) {
         self.since_look = 0;
         let Ok(free) = disk.free_bytes() else { return };
+        self.free = free;
         self.room = match (free < self.low, self.room) {
             (false, _) => Room::Enough,
             (true, Room::Enough) => Room::Low,

@@ -1,19 +1,78 @@
 //! Upkeep between writes: compaction in small steps, snapshots that make the log shorter.
-use hull_kv_core::Scrub;
+use hull_kv_core::{Instant, Scrub};
 
 use super::Driver;
 use crate::{
-    limits::{SNAPSHOT_AFTER_BYTES, SNAPSHOT_SHARE},
+    limits::{SNAPSHOT_AFTER_BYTES, SNAPSHOT_DISK_SHARE, SNAPSHOT_QUIET, SNAPSHOT_SHARE},
     lock::{read, write},
     snapfile::{self, Effort, Written},
 };
 
 /// What became of the last snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Snapshots {
-    #[default]
-    Succeed,
-    Fail,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Succeeded,
+    Failed,
+}
+
+/// When a snapshot begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Nobody writes.
+    Pause,
+    /// Writes come without a pause, and will want the memory again that it frees.
+    AmidWrites,
+}
+
+/// What has gathered since the last snapshot began.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    /// Bytes of log.
+    log: u64,
+    /// When the last of them was written.
+    at: Instant,
+    /// Bytes that may gather while writes come without a pause.
+    burst: u64,
+    last: Last,
+    /// When it began.
+    moment: Moment,
+}
+
+impl Gathered {
+    pub(super) fn new(log: u64, burst: u64) -> Self {
+        Self { log, at: Instant::default(), burst, last: Last::Succeeded, moment: Moment::Pause }
+    }
+
+    /// So much was written.
+    pub(super) fn add(&mut self, bytes: u64, now: Instant) {
+        self.log += bytes;
+        self.at = now;
+    }
+
+    /// A snapshot begins, or came from elsewhere: what is written from now on counts towards the next.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.log = 0;
+        self.moment = self.moment(now);
+    }
+
+    fn moment(&self, now: Instant) -> Moment {
+        if now < self.pause() { Moment::AmidWrites } else { Moment::Pause }
+    }
+
+    /// When it is a pause if nothing more is written.
+    fn pause(&self) -> Instant {
+        Instant(self.at.0.saturating_add(SNAPSHOT_QUIET.as_millis() as u64))
+    }
+
+    /// When so many bytes become a snapshot, if `enough` are worth one and `free` are left on the disk.
+    fn due(&self, bytes: u64, enough: u64, free: u64) -> Option<Instant> {
+        let most = self.burst.min(free / SNAPSHOT_DISK_SHARE).max(enough);
+        if bytes > most {
+            return Some(self.at);
+        }
+        // After one amid writes the pause behind them brings another, however small: memory is given back with it.
+        (bytes > enough || self.moment == Moment::AmidWrites).then(|| self.pause())
+    }
 }
 
 impl Driver {
@@ -22,32 +81,38 @@ impl Driver {
         write(&self.shared.store).scrub()
     }
 
-    /// Whether enough is new to be worth a snapshot, or enough of the old was compacted away.
-    pub fn wants_snapshot(&self) -> bool {
+    /// When the next snapshot is due, if enough is new to be worth one, or enough of the old was compacted away.
+    pub fn snapshot_due(&self) -> Option<Instant> {
         let held = self.shared.runs.data_bytes();
         let enough = SNAPSHOT_AFTER_BYTES.max(held / SNAPSHOT_SHARE);
-        if self.since_snapshot > enough {
-            return true;
-        }
+        let due = |bytes| self.gathered.due(bytes, enough, self.space.free());
         // After one that failed only more log is a reason to try again.
-        if self.snapshots == Snapshots::Fail {
-            return false;
+        if self.gathered.last == Last::Failed {
+            return due(self.gathered.log);
         }
         let (unsettled, live) = {
             let store = read(&self.shared.store);
             (store.unsettled(), store.usage().bytes.saturating_sub(store.unsettled()))
         };
-        unsettled > enough || held.saturating_sub(live) > snapfile::garbage_allowed(Effort::Usual, live)
+        if held.saturating_sub(live) > snapfile::garbage_allowed(Effort::Usual, live) {
+            return Some(self.gathered.at);
+        }
+        due(self.gathered.log.max(unsettled))
     }
 
     /// A snapshot has begun: what is written from now on counts towards the next.
-    pub fn snapshot_begun(&mut self) {
-        self.since_snapshot = 0;
+    pub fn snapshot_begun(&mut self, now: Instant) {
+        self.gathered.begin(now);
+    }
+
+    /// Whether somebody writes.
+    pub fn moment(&self, now: Instant) -> Moment {
+        self.gathered.moment(now)
     }
 
     /// A snapshot could not be written.
     pub fn snapshot_failed(&mut self) {
-        self.snapshots = Snapshots::Fail;
+        self.gathered.last = Last::Failed;
     }
 
     /// The data shall become small, and a snapshot is durable: the log begins a new file, so that the old one can go.
@@ -60,10 +125,64 @@ impl Driver {
 
     /// A snapshot is durable: log files that it covers go.
     pub fn snapshot_done(&mut self, written: Written) {
-        self.snapshots = Snapshots::Succeed;
+        self.gathered.last = Last::Succeeded;
         self.snapshot_bytes = written.bytes;
         if let Err(error) = self.wal.truncate_front(written.applied.index) {
             eprintln!("hull-kv: remove old log files: {error}; they stay until the next snapshot");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// When so many MiB become a snapshot that were written up to 1 s.
+    fn due(bytes: u64, burst: u64, free: u64) -> Option<u64> {
+        let mut gathered = Gathered::new(0, burst * MIB);
+        gathered.add(bytes * MIB, Instant(1000));
+        gathered.due(gathered.log, 16 * MIB, free * MIB).map(|due| due.0)
+    }
+
+    #[test]
+    fn a_snapshot_waits_for_a_pause_between_writes_but_not_for_ever() {
+        assert_eq!(due(16, 64, 1000), None);
+        assert_eq!(due(17, 64, 1000), Some(1100));
+        assert_eq!(due(64, 64, 1000), Some(1100));
+        assert_eq!(due(65, 64, 1000), Some(1000));
+    }
+
+    #[test]
+    fn less_gathers_where_memory_or_disk_are_small() {
+        assert_eq!(due(17, 3, 1000), Some(1000), "a small memory");
+        assert_eq!(due(33, 64, 128), Some(1000), "a small disk");
+        assert_eq!(due(16, 0, 0), None, "what is too little for a snapshot anyway");
+    }
+
+    #[test]
+    fn a_write_begins_the_wait_anew_and_a_snapshot_the_count() {
+        let mut gathered = Gathered::new(20 * MIB, 64 * MIB);
+        let due = |gathered: &Gathered| gathered.due(gathered.log, 16 * MIB, u64::MAX);
+        assert_eq!(due(&gathered), Some(Instant(100)), "what a start finds");
+        gathered.add(1, Instant(90));
+        assert_eq!(due(&gathered), Some(Instant(190)));
+        gathered.begin(Instant(190));
+        assert_eq!(due(&gathered), None);
+    }
+
+    #[test]
+    fn the_pause_behind_a_snapshot_amid_writes_brings_another() {
+        let mut gathered = Gathered::new(0, 64 * MIB);
+        let due = |gathered: &Gathered| gathered.due(gathered.log, 16 * MIB, u64::MAX);
+        gathered.add(65 * MIB, Instant(1000));
+        assert_eq!(gathered.moment(Instant(1000)), Moment::AmidWrites);
+        gathered.begin(Instant(1000));
+        gathered.add(1, Instant(1050));
+        assert_eq!(due(&gathered), Some(Instant(1150)));
+        assert_eq!(gathered.moment(Instant(1150)), Moment::Pause);
+        gathered.begin(Instant(1150));
+        assert_eq!(due(&gathered), None);
     }
 }

@@ -11,5 +11,6 @@ pub(crate) fn alone() -> Start {
         life: 1,
         catch_up_bytes: 0,
         quota_bytes: u64::MAX,
+        burst_bytes: 0,
     }
 }
