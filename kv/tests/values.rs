@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alone::alone;
 use hull_kv::{
     disk::{Disk, MemoryDisk},
-    driver::{Driver, Nobody},
+    driver::{Driver, Moment, Nobody},
     snapfile::{self, Effort},
 };
 use hull_kv_core::{Applied, Caller, Instant, KeyHash, Refused, Scrub, Store};
@@ -43,7 +43,7 @@ fn compact(revision: i64) -> Op {
 }
 
 fn snapshot(disk: &MemoryDisk, driver: &mut Driver, effort: Effort) {
-    driver.snapshot_begun(NOW);
+    driver.snapshot_begun(Moment::Pause);
     let written = snapfile::write(disk, driver.shared(), effort).expect("snapshot");
     driver.snapshot_done(written);
 }
@@ -122,7 +122,7 @@ fn what_compaction_removed_leaves_the_disk_when_it_shall_become_small() {
     let at = revision(&driver);
     run(&mut driver, compact(at)).expect("compact");
     while driver.scrub() == Scrub::More {}
-    driver.snapshot_begun(NOW);
+    driver.snapshot_begun(Moment::Pause);
     let written = snapfile::write(&disk, driver.shared(), Effort::Shrink).expect("snapshot");
     driver.renew_log();
     driver.snapshot_done(written);
@@ -257,4 +257,25 @@ fn whatever_is_compacted_written_anew_and_restarted_the_data_is_what_was_acknowl
             assert_eq!(found, wanted, "seed {seed}, step {step}");
         }
     }
+}
+
+#[test]
+fn what_was_compacted_before_it_was_in_a_run_is_no_reason_to_write_all_runs_anew() {
+    let disk = MemoryDisk::default();
+    let mut driver = open(&disk).expect("open");
+    let value = "v".repeat(200_000);
+    for n in 0..100 {
+        run(&mut driver, put(&format!("k{n:02}"), &value)).expect("put");
+    }
+    snapshot(&disk, &mut driver, Effort::Usual);
+    let runs = files(&disk, "values-");
+    for _ in 0..100 {
+        run(&mut driver, put("k00", &value)).expect("put");
+    }
+    let at = revision(&driver);
+    run(&mut driver, compact(at)).expect("compact");
+    while driver.scrub() == Scrub::More {}
+    snapshot(&disk, &mut driver, Effort::Usual);
+    let now = files(&disk, "values-");
+    assert_eq!((now.len(), &now[..1]), (2, &runs[..]));
 }

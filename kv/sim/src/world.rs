@@ -7,7 +7,7 @@ use std::{
 
 use fastrand::Rng;
 use hull_kv::{
-    driver::{Birth, Driver, Failed, Fate, Sent as SnapshotFate},
+    driver::{Birth, Driver, Failed, Fate, Moment, Sent as SnapshotFate},
     peer::Word,
     snapfile::{self, Arriving, Effort},
 };
@@ -482,9 +482,8 @@ impl World {
     fn write_snapshot(&mut self, id: u64) {
         let effort = if self.rng.bool() { Effort::Usual } else { Effort::Shrink };
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let now = node.clock(self.now);
         let Some(life) = &mut node.life else { return };
-        life.driver.snapshot_begun(now);
+        life.driver.snapshot_begun(Moment::Pause);
         match snapfile::write(&node.disk, life.driver.shared(), effort) {
             Ok(written) => {
                 if effort == Effort::Shrink {

@@ -1,7 +1,7 @@
 //! Snapshots between members: out to one that lags behind, and in from the leader.
 use std::io;
 
-use hull_kv_core::{Applied, Instant};
+use hull_kv_core::Applied;
 use raft::{
     SnapshotStatus,
     eraftpb::{ConfState, Message, SnapshotMetadata},
@@ -72,7 +72,6 @@ impl Driver {
         &mut self,
         ready: &Ready,
         metadata: &SnapshotMetadata,
-        now: Instant,
         outlet: &mut dyn Outlet,
     ) -> io::Result<Persisted> {
         let arrived = self.arrived.take();
@@ -87,7 +86,7 @@ impl Driver {
             proof = self.wal.append(ready.entries(), Some(&state))?;
         }
         self.snapshot_bytes = installed.written.bytes;
-        self.gathered.begin(now);
+        self.gathered.restart();
         let conf: ConfState = metadata.get_conf_state().clone();
         self.raft.mut_store().restart(metadata.index, metadata.term, conf);
         installed.take_over(&self.shared);

@@ -195,7 +195,7 @@ impl Driver {
             let early = ready.early_messages();
             self.say(early, outlet);
             self.proven(ready.read_states());
-            let proof = self.persist(&ready, now, outlet)?;
+            let proof = self.persist(&ready, outlet)?;
             let released = ready.persisted(&mut self.raft, proof);
             self.say(released.messages, outlet);
             self.apply(released.committed, now, outlet)?;
@@ -237,9 +237,9 @@ impl Driver {
     }
 
     /// Writes a round's entries and hard state with one fdatasync.
-    fn persist(&mut self, ready: &Ready, now: Instant, outlet: &mut dyn Outlet) -> io::Result<crate::wal::Persisted> {
+    fn persist(&mut self, ready: &Ready, outlet: &mut dyn Outlet) -> io::Result<crate::wal::Persisted> {
         if let Some(metadata) = ready.snapshot() {
-            return self.install(ready, &metadata.clone(), now, outlet);
+            return self.install(ready, &metadata.clone(), outlet);
         }
         if !ready.needs_disk() {
             return Ok(self.wal.nothing());
@@ -257,7 +257,7 @@ impl Driver {
         self.last_sync = Some(took);
         self.shared.metrics.fsync(took);
         let written = self.wal.bytes().saturating_sub(before);
-        self.gathered.add(written, now);
+        self.gathered.add(written);
         self.space.written(&*self.disk, written);
         Ok(proof)
     }

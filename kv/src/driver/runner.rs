@@ -225,16 +225,23 @@ impl Runner {
 
     /// Does some of what is due by itself; answers how long nothing more will be.
     fn upkeep(&mut self) -> Duration {
-        let snapshot_in = if self.snapshot == Snapshot::Idle { self.driver.snapshot_due() } else { None };
-        let snapshot_in = snapshot_in.map_or(Duration::MAX, |due| self.until(due));
+        let snapshot_in = self.snapshot_in();
         if snapshot_in.is_zero() {
             self.begin_snapshot(Effort::Usual);
         }
         match self.scrub() {
             Scrub::More => self.idle_for().min(SCRUB_PAUSE),
-            Scrub::Done if self.snapshot == Snapshot::Idle => self.idle_for().min(snapshot_in),
-            Scrub::Done => self.idle_for(),
+            // One that could not begin is tried again with whatever comes next.
+            Scrub::Done if snapshot_in.is_zero() => self.idle_for(),
+            Scrub::Done => self.idle_for().min(snapshot_in),
         }
+    }
+
+    /// How long until the next snapshot begins, unless one is being written or something more comes.
+    fn snapshot_in(&mut self) -> Duration {
+        let now = self.driver.shared.now();
+        let due = if self.snapshot == Snapshot::Idle { self.driver.snapshot_due(now) } else { None };
+        due.map_or(Duration::MAX, |due| self.until(due))
     }
 
     /// Compaction waits while a snapshot is taken, since that reads what compaction removes.
@@ -259,22 +266,25 @@ impl Runner {
     fn begin_snapshot(&mut self, effort: Effort) {
         let (disk, shared) = (Arc::clone(&self.driver.disk), Arc::clone(&self.driver.shared));
         let inputs = self.inputs.clone();
-        let now = self.driver.shared.now();
-        let moment = self.driver.moment(now);
+        let moment = match effort {
+            Effort::Usual => self.driver.moment(self.driver.shared.now()),
+            // Somebody waits for it, and wants all to be small.
+            Effort::Shrink => Moment::Pause,
+        };
         let work = move || {
             let result = snapfile::write(&*disk, &shared, effort);
             let _ = inputs.send(Input::Snapshot(result));
-            if moment == Moment::Pause || effort == Effort::Shrink {
+            if moment == Moment::Pause {
                 allocator::give_back();
             }
         };
         match Builder::new().name("snapshot".into()).spawn(work) {
             Ok(_) => {
                 self.snapshot = Snapshot::Writing(effort);
-                self.driver.snapshot_begun(now);
+                self.driver.snapshot_begun(moment);
             }
             Err(error) => {
-                eprintln!("hull-kv: start a thread for a snapshot: {error}; tried again after the next write")
+                eprintln!("hull-kv: start a thread for a snapshot: {error}; tried again soon")
             }
         }
     }

@@ -29,8 +29,8 @@ pub enum Moment {
 pub(super) struct Gathered {
     /// Bytes of log.
     log: u64,
-    /// When the last of them was written.
-    at: Instant,
+    /// How many of them were there when somebody looked last, and when they were first seen: nothing was written since.
+    seen: (u64, Instant),
     /// Bytes that may gather while writes come without a pause.
     burst: u64,
     last: Last,
@@ -40,35 +40,47 @@ pub(super) struct Gathered {
 
 impl Gathered {
     pub(super) fn new(log: u64, burst: u64) -> Self {
-        Self { log, at: Instant::default(), burst, last: Last::Succeeded, moment: Moment::Pause }
+        Self { log, seen: (log, Instant::default()), burst, last: Last::Succeeded, moment: Moment::Pause }
     }
 
     /// So much was written.
-    pub(super) fn add(&mut self, bytes: u64, now: Instant) {
+    pub(super) fn add(&mut self, bytes: u64) {
         self.log += bytes;
-        self.at = now;
     }
 
-    /// A snapshot begins, or came from elsewhere: what is written from now on counts towards the next.
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.log = 0;
-        self.moment = self.moment(now);
+    /// Looks whether something was written: a write may have taken long, so that it counts from now on.
+    fn look(&mut self, now: Instant) {
+        if self.seen.0 != self.log {
+            self.seen = (self.log, now);
+        }
     }
 
-    fn moment(&self, now: Instant) -> Moment {
+    /// A snapshot begins: what is written from now on counts towards the next.
+    fn begin(&mut self, moment: Moment) {
+        self.restart();
+        self.moment = moment;
+    }
+
+    /// A snapshot came from elsewhere.
+    pub(super) fn restart(&mut self) {
+        (self.log, self.seen.0) = (0, 0);
+    }
+
+    fn moment(&mut self, now: Instant) -> Moment {
+        self.look(now);
         if now < self.pause() { Moment::AmidWrites } else { Moment::Pause }
     }
 
     /// When it is a pause if nothing more is written.
     fn pause(&self) -> Instant {
-        Instant(self.at.0.saturating_add(SNAPSHOT_QUIET.as_millis() as u64))
+        Instant(self.seen.1.0.saturating_add(SNAPSHOT_QUIET.as_millis() as u64))
     }
 
     /// When so many bytes become a snapshot, if `enough` are worth one and `free` are left on the disk.
     fn due(&self, bytes: u64, enough: u64, free: u64) -> Option<Instant> {
         let most = self.burst.min(free / SNAPSHOT_DISK_SHARE).max(enough);
         if bytes > most {
-            return Some(self.at);
+            return Some(self.seen.1);
         }
         // After one amid writes the pause behind them brings another, however small: memory is given back with it.
         (bytes > enough || self.moment == Moment::AmidWrites).then(|| self.pause())
@@ -82,7 +94,8 @@ impl Driver {
     }
 
     /// When the next snapshot is due, if enough is new to be worth one, or enough of the old was compacted away.
-    pub fn snapshot_due(&self) -> Option<Instant> {
+    pub fn snapshot_due(&mut self, now: Instant) -> Option<Instant> {
+        self.gathered.look(now);
         let held = self.shared.runs.data_bytes();
         let enough = SNAPSHOT_AFTER_BYTES.max(held / SNAPSHOT_SHARE);
         let due = |bytes| self.gathered.due(bytes, enough, self.space.free());
@@ -90,29 +103,26 @@ impl Driver {
         if self.gathered.last == Last::Failed {
             return due(self.gathered.log);
         }
-        let (unsettled, live) = {
-            let store = read(&self.shared.store);
-            (store.unsettled(), store.usage().bytes.saturating_sub(store.unsettled()))
-        };
-        if held.saturating_sub(live) > snapfile::garbage_allowed(Effort::Usual, live) {
-            return Some(self.gathered.at);
+        let store = read(&self.shared.store);
+        if snapfile::is_mostly_garbage(Effort::Usual, held, &store) {
+            return Some(now);
         }
-        due(self.gathered.log.max(unsettled))
+        due(self.gathered.log.max(store.unsettled()))
     }
 
     /// A snapshot has begun: what is written from now on counts towards the next.
-    pub fn snapshot_begun(&mut self, now: Instant) {
-        self.gathered.begin(now);
+    pub fn snapshot_begun(&mut self, moment: Moment) {
+        self.gathered.begin(moment);
     }
 
     /// Whether somebody writes.
-    pub fn moment(&self, now: Instant) -> Moment {
+    pub fn moment(&mut self, now: Instant) -> Moment {
         self.gathered.moment(now)
     }
 
     /// A snapshot could not be written.
     pub fn snapshot_failed(&mut self) {
-        self.gathered.last = Last::Failed;
+        (self.gathered.last, self.gathered.moment) = (Last::Failed, Moment::Pause);
     }
 
     /// The data shall become small, and a snapshot is durable: the log begins a new file, so that the old one can go.
@@ -142,7 +152,9 @@ mod tests {
     /// When so many MiB become a snapshot that were written up to 1 s.
     fn due(bytes: u64, burst: u64, free: u64) -> Option<u64> {
         let mut gathered = Gathered::new(0, burst * MIB);
-        gathered.add(bytes * MIB, Instant(1000));
+        gathered.add(bytes * MIB);
+        gathered.look(Instant(1000));
+        gathered.look(Instant(1050));
         gathered.due(gathered.log, 16 * MIB, free * MIB).map(|due| due.0)
     }
 
@@ -166,9 +178,10 @@ mod tests {
         let mut gathered = Gathered::new(20 * MIB, 64 * MIB);
         let due = |gathered: &Gathered| gathered.due(gathered.log, 16 * MIB, u64::MAX);
         assert_eq!(due(&gathered), Some(Instant(100)), "what a start finds");
-        gathered.add(1, Instant(90));
+        gathered.add(1);
+        gathered.look(Instant(90));
         assert_eq!(due(&gathered), Some(Instant(190)));
-        gathered.begin(Instant(190));
+        gathered.begin(Moment::Pause);
         assert_eq!(due(&gathered), None);
     }
 
@@ -176,13 +189,14 @@ mod tests {
     fn the_pause_behind_a_snapshot_amid_writes_brings_another() {
         let mut gathered = Gathered::new(0, 64 * MIB);
         let due = |gathered: &Gathered| gathered.due(gathered.log, 16 * MIB, u64::MAX);
-        gathered.add(65 * MIB, Instant(1000));
+        gathered.add(65 * MIB);
         assert_eq!(gathered.moment(Instant(1000)), Moment::AmidWrites);
-        gathered.begin(Instant(1000));
-        gathered.add(1, Instant(1050));
+        gathered.begin(Moment::AmidWrites);
+        gathered.add(1);
+        gathered.look(Instant(1050));
         assert_eq!(due(&gathered), Some(Instant(1150)));
         assert_eq!(gathered.moment(Instant(1150)), Moment::Pause);
-        gathered.begin(Instant(1150));
+        gathered.begin(Moment::Pause);
         assert_eq!(due(&gathered), None);
     }
 }

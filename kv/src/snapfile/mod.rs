@@ -22,7 +22,7 @@ use hull_kv_core::{Applied, Restore, Store};
 use run::{RunFile, number_of};
 pub use runs::Runs;
 use runs::{Damage, Table, file_bytes};
-pub(crate) use write::garbage_allowed;
+pub(crate) use write::is_mostly_garbage;
 pub use write::{Effort, write};
 
 use crate::disk::Disk;

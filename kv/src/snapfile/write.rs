@@ -4,7 +4,7 @@
 //! store, everything that is left becomes one run in place of all. The store goes on meanwhile.
 use std::{io, sync::Arc};
 
-use hull_kv_core::{Applied, Revision, SnapshotCursor};
+use hull_kv_core::{Applied, Revision, SnapshotCursor, Store};
 use hull_kv_proto::hullpb::SnapshotPart;
 
 use super::{
@@ -33,11 +33,23 @@ pub enum Effort {
 
 /// Bytes of the runs that are in use no more, beyond which they are written anew, when `live` are: a store that changes
 /// all the time is then written four times over for what changes, and takes a quarter more than it needs.
-pub(crate) fn garbage_allowed(effort: Effort, live: u64) -> u64 {
+fn garbage_allowed(effort: Effort, live: u64) -> u64 {
     match effort {
         Effort::Usual => (live / 4).max(SNAPSHOT_AFTER_BYTES),
         Effort::Shrink => live / 16,
     }
+}
+
+/// Whether so much of the runs, of which `held` bytes hold the store's, is in use no more that all of them are written anew.
+pub(crate) fn is_mostly_garbage(effort: Effort, held: u64, store: &Store) -> bool {
+    let used = store.usage().bytes;
+    let live = match effort {
+        // What is in no run yet counts as if it were, since nobody knows how much of it is gone again: the next snapshot
+        // knows, and is worth less than a run of everything.
+        Effort::Usual => used,
+        Effort::Shrink => used.saturating_sub(store.unsettled()),
+    };
+    held.saturating_sub(live) > garbage_allowed(effort, live)
 }
 
 /// Writes a snapshot of the store as it is now and removes older ones; the values in it leave memory.
@@ -81,9 +93,7 @@ impl Plan {
     fn new(shared: &Shared, effort: Effort) -> io::Result<Self> {
         let on_disk = shared.runs.on_disk();
         let store = read(&shared.store);
-        let live = store.usage().bytes.saturating_sub(store.unsettled());
-        let garbage = shared.runs.data_bytes().saturating_sub(live);
-        let anew = garbage > garbage_allowed(effort, live) || on_disk.runs.len() >= RUNS_MOST;
+        let anew = is_mostly_garbage(effort, shared.runs.data_bytes(), &store) || on_disk.runs.len() >= RUNS_MOST;
         let (from, kept) = if anew {
             (Revision::default(), Vec::new())
         } else {
