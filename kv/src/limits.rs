@@ -5,12 +5,15 @@ use std::time::Duration;
 /// space comes back after a snapshot.
 pub const WAL_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes of log, or of keys and values, since the last snapshot that ask for the next one, once nobody writes. They are what is in
+/// Bytes of log, or of keys and values, since the last snapshot that ask for the next one in the next pause. They are what is in
 /// memory besides the index, and what a start reads.
 pub const SNAPSHOT_AFTER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// So long nothing was written: a snapshot takes neither processor nor disk from those who write.
-pub const SNAPSHOT_QUIET: Duration = Duration::from_millis(100);
+/// So long next to nothing was written: a snapshot takes neither processor nor disk from those who write.
+pub const SNAPSHOT_QUIET: Duration = Duration::from_millis(500);
+
+/// Bytes of log that are next to nothing: a store that is written to now and then has its pauses, too.
+pub const SNAPSHOT_TRICKLE: u64 = 64 * 1024;
 
 /// Bytes that ask for the next snapshot at once, on a machine with enough memory and disk, or a share of what the store holds
 /// ([`SNAPSHOT_SHARE`]) if that is more. About what etcd lets gather, whose `--snapshot-count` is 100,000 entries.

@@ -3,7 +3,7 @@ use hull_kv_core::{Instant, Scrub};
 
 use super::Driver;
 use crate::{
-    limits::{SNAPSHOT_AFTER_BYTES, SNAPSHOT_DISK_SHARE, SNAPSHOT_QUIET, SNAPSHOT_SHARE},
+    limits::{SNAPSHOT_AFTER_BYTES, SNAPSHOT_DISK_SHARE, SNAPSHOT_QUIET, SNAPSHOT_SHARE, SNAPSHOT_TRICKLE},
     lock::{read, write},
     snapfile::{self, Effort, Written},
 };
@@ -18,7 +18,7 @@ enum Last {
 /// When a snapshot begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Nobody writes.
+    /// Next to nothing is written.
     Pause,
     /// Writes come without a pause, and will want the memory again that it frees.
     AmidWrites,
@@ -29,7 +29,7 @@ pub enum Moment {
 pub(super) struct Gathered {
     /// Bytes of log.
     log: u64,
-    /// How many of them were there when somebody looked last, and when they were first seen: nothing was written since.
+    /// How many of them somebody saw, and when: next to nothing was written since.
     seen: (u64, Instant),
     /// Bytes that may gather while writes come without a pause.
     burst: u64,
@@ -48,9 +48,9 @@ impl Gathered {
         self.log += bytes;
     }
 
-    /// Looks whether something was written: a write may have taken long, so that it counts from now on.
+    /// Looks whether more than next to nothing was written: a write may have taken long, so that it counts from now on.
     fn look(&mut self, now: Instant) {
-        if self.seen.0 != self.log {
+        if self.log > self.seen.0 + SNAPSHOT_TRICKLE {
             self.seen = (self.log, now);
         }
     }
@@ -71,7 +71,7 @@ impl Gathered {
         if now < self.pause() { Moment::AmidWrites } else { Moment::Pause }
     }
 
-    /// When it is a pause if nothing more is written.
+    /// When it is a pause if next to nothing more is written.
     fn pause(&self) -> Instant {
         Instant(self.seen.1.0.saturating_add(SNAPSHOT_QUIET.as_millis() as u64))
     }
@@ -148,6 +148,7 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
+    const QUIET: u64 = SNAPSHOT_QUIET.as_millis() as u64;
 
     /// When so many MiB become a snapshot that were written up to 1 s.
     fn due(bytes: u64, burst: u64, free: u64) -> Option<u64> {
@@ -161,8 +162,8 @@ mod tests {
     #[test]
     fn a_snapshot_waits_for_a_pause_between_writes_but_not_for_ever() {
         assert_eq!(due(16, 64, 1000), None);
-        assert_eq!(due(17, 64, 1000), Some(1100));
-        assert_eq!(due(64, 64, 1000), Some(1100));
+        assert_eq!(due(17, 64, 1000), Some(1000 + QUIET));
+        assert_eq!(due(64, 64, 1000), Some(1000 + QUIET));
         assert_eq!(due(65, 64, 1000), Some(1000));
     }
 
@@ -177,10 +178,13 @@ mod tests {
     fn a_write_begins_the_wait_anew_and_a_snapshot_the_count() {
         let mut gathered = Gathered::new(20 * MIB, 64 * MIB);
         let due = |gathered: &Gathered| gathered.due(gathered.log, 16 * MIB, u64::MAX);
-        assert_eq!(due(&gathered), Some(Instant(100)), "what a start finds");
+        assert_eq!(due(&gathered), Some(Instant(QUIET)), "what a start finds");
+        gathered.add(SNAPSHOT_TRICKLE);
+        gathered.look(Instant(80));
+        assert_eq!(due(&gathered), Some(Instant(QUIET)), "next to nothing");
         gathered.add(1);
         gathered.look(Instant(90));
-        assert_eq!(due(&gathered), Some(Instant(190)));
+        assert_eq!(due(&gathered), Some(Instant(90 + QUIET)));
         gathered.begin(Moment::Pause);
         assert_eq!(due(&gathered), None);
     }
@@ -192,10 +196,10 @@ mod tests {
         gathered.add(65 * MIB);
         assert_eq!(gathered.moment(Instant(1000)), Moment::AmidWrites);
         gathered.begin(Moment::AmidWrites);
-        gathered.add(1);
+        gathered.add(MIB);
         gathered.look(Instant(1050));
-        assert_eq!(due(&gathered), Some(Instant(1150)));
-        assert_eq!(gathered.moment(Instant(1150)), Moment::Pause);
+        assert_eq!(due(&gathered), Some(Instant(1050 + QUIET)));
+        assert_eq!(gathered.moment(Instant(1050 + QUIET)), Moment::Pause);
         gathered.begin(Moment::Pause);
         assert_eq!(due(&gathered), None);
     }
