@@ -29,12 +29,12 @@ build_programs() {
     # the linker's script is found from the workspace, where cargo starts the compiler.
     local flags="-C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-Wl,-z,pack-relative-relocs"
     flags+=" -C link-arg=-Wl,-T,initramfs/no-unwind.ld"
-    flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/hull"
+    local home=${CARGO_HOME:-$HOME/.cargo} registry
+    flags+=" --remap-path-prefix=$home=/cargo --remap-path-prefix=$PWD=/hull"
     # Nor where crates came from, which a mirror would change: they must be there for their folder to be known. What is missing without
     # a network the build itself may not need.
-    cargo fetch --locked --quiet --target x86_64-unknown-linux-gnu 2>/dev/null || true
-    local registry
-    for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do flags+=" --remap-path-prefix=$registry=/cargo/"; done
+    cargo fetch --locked --target x86_64-unknown-linux-gnu || true
+    for registry in "$home"/registry/src/*/; do flags+=" --remap-path-prefix=$registry=/cargo/"; done
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags cargo build --locked --release "${packages[@]}"
     cargo build --locked -p hull-image
     mkdir -p "$out/bin"

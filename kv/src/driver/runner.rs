@@ -284,7 +284,7 @@ impl Runner {
                 self.driver.snapshot_begun(moment);
             }
             Err(error) => {
-                eprintln!("hull-kv: start a thread for a snapshot: {error}; tried again soon")
+                eprintln!("hull-kv: start a thread for a snapshot: {error}; the log keeps growing until one can be")
             }
         }
     }

@@ -29,18 +29,19 @@ pub enum Moment {
 pub(super) struct Gathered {
     /// Bytes of log.
     log: u64,
-    /// How many of them somebody saw, and when: next to nothing was written since.
-    seen: (u64, Instant),
+    /// So many of them were there when somebody looked, and next to nothing was written since.
+    seen: u64,
+    seen_at: Instant,
     /// Bytes that may gather while writes come without a pause.
     burst: u64,
     last: Last,
-    /// When it began.
+    /// When the last snapshot began.
     moment: Moment,
 }
 
 impl Gathered {
     pub(super) fn new(log: u64, burst: u64) -> Self {
-        Self { log, seen: (log, Instant::default()), burst, last: Last::Succeeded, moment: Moment::Pause }
+        Self { log, seen: log, seen_at: Instant::default(), burst, last: Last::Succeeded, moment: Moment::Pause }
     }
 
     /// So much was written.
@@ -50,8 +51,8 @@ impl Gathered {
 
     /// Looks whether more than next to nothing was written: a write may have taken long, so that it counts from now on.
     fn look(&mut self, now: Instant) {
-        if self.log > self.seen.0 + SNAPSHOT_TRICKLE {
-            self.seen = (self.log, now);
+        if self.log > self.seen + SNAPSHOT_TRICKLE {
+            (self.seen, self.seen_at) = (self.log, now);
         }
     }
 
@@ -63,7 +64,7 @@ impl Gathered {
 
     /// A snapshot came from elsewhere.
     pub(super) fn restart(&mut self) {
-        (self.log, self.seen.0) = (0, 0);
+        (self.log, self.seen) = (0, 0);
     }
 
     fn moment(&mut self, now: Instant) -> Moment {
@@ -73,14 +74,14 @@ impl Gathered {
 
     /// When it is a pause if next to nothing more is written.
     fn pause(&self) -> Instant {
-        Instant(self.seen.1.0.saturating_add(SNAPSHOT_QUIET.as_millis() as u64))
+        Instant(self.seen_at.0.saturating_add(SNAPSHOT_QUIET.as_millis() as u64))
     }
 
     /// When so many bytes become a snapshot, if `enough` are worth one and `free` are left on the disk.
     fn due(&self, bytes: u64, enough: u64, free: u64) -> Option<Instant> {
         let most = self.burst.min(free / SNAPSHOT_DISK_SHARE).max(enough);
         if bytes > most {
-            return Some(self.seen.1);
+            return Some(self.seen_at);
         }
         // After one amid writes the pause behind them brings another, however small: memory is given back with it.
         (bytes > enough || self.moment == Moment::AmidWrites).then(|| self.pause())
@@ -115,7 +116,7 @@ impl Driver {
         self.gathered.begin(moment);
     }
 
-    /// Whether somebody writes.
+    /// What a snapshot would begin in now.
     pub fn moment(&mut self, now: Instant) -> Moment {
         self.gathered.moment(now)
     }
