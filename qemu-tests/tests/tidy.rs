@@ -66,7 +66,7 @@ fn rust_files() -> Vec<(String, String)> {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name();
             if entry.file_type().unwrap().is_dir() {
-                if !["target", "out", ".git", "generated"].contains(&name.to_str().unwrap()) {
+                if !["target", "out", ".git", "generated", "third_party"].contains(&name.to_str().unwrap()) {
                     walk(&entry.path(), files);
                 }
             } else if entry.path().extension().is_some_and(|end| end == "rs") {
