@@ -115,6 +115,46 @@ async fn what_is_not_there_is_refused_in_the_words_of_etcds_library() {
 }
 
 #[tokio::test]
+async fn every_method_of_the_proto_files_is_there() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    for route in hull_kv_proto::gateway::ROUTES {
+        // What waits for its turn (the election's queue is the lock's here) is there as well.
+        let sent = tokio::time::timeout(Duration::from_secs(1), send(&member, route.grpc, &[])).await;
+        let code = sent.ok().and_then(|(head, _)| head.get("grpc-status").cloned());
+        assert_ne!(code.as_ref().map(|code| code.as_bytes()), Some(&b"12"[..]), "{}", route.grpc);
+    }
+}
+
+#[tokio::test]
+async fn what_is_compressed_is_refused_in_the_words_of_etcds_library() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    for path in ["/etcdserverpb.KV/Put", "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Watch/Watch"] {
+        let request = Request::post(format!("http://x{path}")).header("content-type", "application/grpc");
+        let request = request.header("grpc-encoding", "gzip").body(()).expect("request");
+        let (answer, mut body) = connect(&member).await.send_request(request, false).expect("send");
+        let _ = body.send_data(Bytes::from_static(&[1, 0, 0, 0, 0]), true);
+        let head = answer.await.expect("answer").into_parts().0.headers;
+        assert_eq!(head["grpc-status"], "12", "{path}");
+        assert_eq!(
+            head["grpc-message"],
+            "grpc:%20Decompressor%20is%20not%20installed%20for%20grpc-encoding%20%22gzip%22"
+        );
+        // Flagged, but not said how.
+        let mut frame = vec![1, 0, 0, 0, 2];
+        frame.extend_from_slice(&[0x0a, 0]);
+        let request = Request::post(format!("http://x{path}")).header("content-type", "application/grpc").body(());
+        let (answer, mut body) = connect(&member).await.send_request(request.expect("request"), false).expect("send");
+        let _ = body.send_data(frame.into(), true);
+        let (head, mut body) = answer.await.expect("answer").into_parts();
+        while body.data().await.is_some() {}
+        let end = body.trailers().await.expect("trailers").unwrap_or(head.headers);
+        assert_eq!(end["grpc-status"], "13", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_larger_than_any_may_be_is_refused_whatever_is_asked() {
     let folder = folder();
     let member = Member::start_with(folder.path(), &["--max-request-bytes", "1000"]);

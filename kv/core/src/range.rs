@@ -143,8 +143,8 @@ impl Order {
         match self {
             Self::By(SortTarget::Key, SortOrder::Descend) => found.reverse(),
             Self::AsFound | Self::By(SortTarget::Key | SortTarget::Value, _) => {}
-            Self::By(_, SortOrder::Descend) => found.sort_by_key(|one| std::cmp::Reverse(rank(one))),
-            Self::By(..) => found.sort_by_key(rank),
+            // One sort for both directions: each is a copy of the algorithm in the program.
+            Self::By(_, order) => found.sort_by(|a, b| directed(*order, rank(a).cmp(&rank(b)))),
         }
     }
 
@@ -158,9 +158,10 @@ impl Order {
             // Read before.
             SortTarget::Value => a.value.in_memory().cmp(b.value.in_memory()),
         };
-        match order {
-            SortOrder::Descend => records.sort_by(|a, b| compare(b, a)),
-            _ => records.sort_by(compare),
-        }
+        records.sort_by(|a, b| directed(*order, compare(a, b)));
     }
+}
+
+fn directed(order: SortOrder, ascending: std::cmp::Ordering) -> std::cmp::Ordering {
+    if order == SortOrder::Descend { ascending.reverse() } else { ascending }
 }

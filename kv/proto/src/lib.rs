@@ -1,7 +1,8 @@
 //! The etcd v3 API as Rust types (generated, committed), and how a client of this project connects to a store.
 //!
-//! Features: `client` (default) has the generated clients and [`client::connect`]; `server` has the service traits, `json`
-//! the JSON gateway's tables and translation; without any only the messages remain, which is what the pure core uses.
+//! Features: `client` (default) has the generated clients and [`client::connect`]; `json` has the JSON gateway's tables and
+//! translation; without any only the messages remain, which is what the pure core uses. Servers have no generated code: what a method
+//! is called stands beside who answers it.
 
 /// `mvccpb`: keys with their revisions, and events.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

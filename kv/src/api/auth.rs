@@ -10,11 +10,11 @@ use hull_kv_proto::{
         AuthUserDeleteRequest, AuthUserDeleteResponse, AuthUserGetRequest, AuthUserGetResponse,
         AuthUserGrantRoleRequest, AuthUserGrantRoleResponse, AuthUserListRequest, AuthUserListResponse,
         AuthUserRevokeRoleRequest, AuthUserRevokeRoleResponse, AuthenticateRequest, AuthenticateResponse,
-        ResponseHeader, auth_server::Auth as AuthService,
+        ResponseHeader,
     },
     hullpb::{AuthChange, Login, auth_change::Change, command::Op as Command},
 };
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use super::{Api, kv::mismatch, refused};
 use crate::{
@@ -75,155 +75,140 @@ impl Api {
     }
 }
 
-#[tonic::async_trait]
-impl AuthService for Api {
-    async fn auth_enable(&self, request: Request<AuthEnableRequest>) -> Result<Response<AuthEnableResponse>, Status> {
-        let header = self.change(Change::Enable(request.into_inner())).await?;
-        Ok(Response::new(AuthEnableResponse { header }))
+impl Api {
+    pub(crate) async fn auth_enable(self, request: AuthEnableRequest) -> Result<AuthEnableResponse, Status> {
+        let header = self.change(Change::Enable(request)).await?;
+        Ok(AuthEnableResponse { header })
     }
 
-    async fn auth_disable(
-        &self,
-        request: Request<AuthDisableRequest>,
-    ) -> Result<Response<AuthDisableResponse>, Status> {
-        let header = self.change(Change::Disable(request.into_inner())).await?;
-        Ok(Response::new(AuthDisableResponse { header }))
+    pub(crate) async fn auth_disable(self, request: AuthDisableRequest) -> Result<AuthDisableResponse, Status> {
+        let header = self.change(Change::Disable(request)).await?;
+        Ok(AuthDisableResponse { header })
     }
 
-    async fn auth_status(&self, _: Request<AuthStatusRequest>) -> Result<Response<AuthStatusResponse>, Status> {
+    pub(crate) async fn auth_status(self, _: AuthStatusRequest) -> Result<AuthStatusResponse, Status> {
         self.linearize().await?;
         self.permit_admin().await?;
         let store = read(&self.shared.store);
-        Ok(Response::new(AuthStatusResponse {
+        Ok(AuthStatusResponse {
             header: Some(self.header_of(&store, store.revision())),
             enabled: store.auth().enforced() == Enforced::Yes,
             auth_revision: store.auth().revision(),
-        }))
+        })
     }
 
     /// The password is compared outside the log; if users changed meanwhile, it is compared again.
-    async fn authenticate(
-        &self,
-        request: Request<AuthenticateRequest>,
-    ) -> Result<Response<AuthenticateResponse>, Status> {
-        let AuthenticateRequest { name, password } = request.into_inner();
+    pub(crate) async fn authenticate(self, request: AuthenticateRequest) -> Result<AuthenticateResponse, Status> {
+        let AuthenticateRequest { name, password } = request;
         self.linearize().await?;
         loop {
             let checked = self.check_password(&name, password.clone()).await?;
             let (revision, token) = self.log_in(&name, checked).await?;
             if read(&self.shared.store).auth().revision() == checked {
-                return Ok(Response::new(AuthenticateResponse { header: Some(self.header(revision)), token }));
+                return Ok(AuthenticateResponse { header: Some(self.header(revision)), token });
             }
         }
     }
 
-    async fn user_add(&self, request: Request<AuthUserAddRequest>) -> Result<Response<AuthUserAddResponse>, Status> {
-        let mut request = request.into_inner();
+    pub(crate) async fn user_add(self, mut request: AuthUserAddRequest) -> Result<AuthUserAddResponse, Status> {
         let password = std::mem::take(&mut request.password);
         request.hashed_password = match request.options {
             Some(options) if options.no_password => String::new(),
             _ => self.hashed(password).await?,
         };
         let header = self.change(Change::UserAdd(request)).await?;
-        Ok(Response::new(AuthUserAddResponse { header }))
+        Ok(AuthUserAddResponse { header })
     }
 
-    async fn user_get(&self, request: Request<AuthUserGetRequest>) -> Result<Response<AuthUserGetResponse>, Status> {
+    pub(crate) async fn user_get(self, request: AuthUserGetRequest) -> Result<AuthUserGetResponse, Status> {
         self.linearize().await?;
         let caller = self.caller().await?;
         let store = read(&self.shared.store);
-        let name = &request.get_ref().name;
+        let name = &request.name;
         store.auth().permit_user(&caller, name).map_err(refused)?;
         let roles = store.auth().roles_of(name).map_err(refused)?.map(str::to_owned).collect();
-        Ok(Response::new(AuthUserGetResponse { header: Some(self.header_of(&store, store.revision())), roles }))
+        Ok(AuthUserGetResponse { header: Some(self.header_of(&store, store.revision())), roles })
     }
 
-    async fn user_list(&self, _: Request<AuthUserListRequest>) -> Result<Response<AuthUserListResponse>, Status> {
+    pub(crate) async fn user_list(self, _: AuthUserListRequest) -> Result<AuthUserListResponse, Status> {
         self.linearize().await?;
         self.permit_admin().await?;
         let store = read(&self.shared.store);
         let users = store.auth().users().map(str::to_owned).collect();
-        Ok(Response::new(AuthUserListResponse { header: Some(self.header_of(&store, store.revision())), users }))
+        Ok(AuthUserListResponse { header: Some(self.header_of(&store, store.revision())), users })
     }
 
-    async fn user_delete(
-        &self,
-        request: Request<AuthUserDeleteRequest>,
-    ) -> Result<Response<AuthUserDeleteResponse>, Status> {
-        let header = self.change(Change::UserDelete(request.into_inner())).await?;
-        Ok(Response::new(AuthUserDeleteResponse { header }))
+    pub(crate) async fn user_delete(self, request: AuthUserDeleteRequest) -> Result<AuthUserDeleteResponse, Status> {
+        let header = self.change(Change::UserDelete(request)).await?;
+        Ok(AuthUserDeleteResponse { header })
     }
 
-    async fn user_change_password(
-        &self,
-        request: Request<AuthUserChangePasswordRequest>,
-    ) -> Result<Response<AuthUserChangePasswordResponse>, Status> {
-        let mut request = request.into_inner();
+    pub(crate) async fn user_change_password(
+        self,
+        mut request: AuthUserChangePasswordRequest,
+    ) -> Result<AuthUserChangePasswordResponse, Status> {
         request.hashed_password = self.hashed(std::mem::take(&mut request.password)).await?;
         let header = self.change(Change::UserChangePassword(request)).await?;
-        Ok(Response::new(AuthUserChangePasswordResponse { header }))
+        Ok(AuthUserChangePasswordResponse { header })
     }
 
-    async fn user_grant_role(
-        &self,
-        request: Request<AuthUserGrantRoleRequest>,
-    ) -> Result<Response<AuthUserGrantRoleResponse>, Status> {
-        let header = self.change(Change::UserGrantRole(request.into_inner())).await?;
-        Ok(Response::new(AuthUserGrantRoleResponse { header }))
+    pub(crate) async fn user_grant_role(
+        self,
+        request: AuthUserGrantRoleRequest,
+    ) -> Result<AuthUserGrantRoleResponse, Status> {
+        let header = self.change(Change::UserGrantRole(request)).await?;
+        Ok(AuthUserGrantRoleResponse { header })
     }
 
-    async fn user_revoke_role(
-        &self,
-        request: Request<AuthUserRevokeRoleRequest>,
-    ) -> Result<Response<AuthUserRevokeRoleResponse>, Status> {
-        let header = self.change(Change::UserRevokeRole(request.into_inner())).await?;
-        Ok(Response::new(AuthUserRevokeRoleResponse { header }))
+    pub(crate) async fn user_revoke_role(
+        self,
+        request: AuthUserRevokeRoleRequest,
+    ) -> Result<AuthUserRevokeRoleResponse, Status> {
+        let header = self.change(Change::UserRevokeRole(request)).await?;
+        Ok(AuthUserRevokeRoleResponse { header })
     }
 
-    async fn role_add(&self, request: Request<AuthRoleAddRequest>) -> Result<Response<AuthRoleAddResponse>, Status> {
-        let header = self.change(Change::RoleAdd(request.into_inner())).await?;
-        Ok(Response::new(AuthRoleAddResponse { header }))
+    pub(crate) async fn role_add(self, request: AuthRoleAddRequest) -> Result<AuthRoleAddResponse, Status> {
+        let header = self.change(Change::RoleAdd(request)).await?;
+        Ok(AuthRoleAddResponse { header })
     }
 
-    async fn role_get(&self, request: Request<AuthRoleGetRequest>) -> Result<Response<AuthRoleGetResponse>, Status> {
+    pub(crate) async fn role_get(self, request: AuthRoleGetRequest) -> Result<AuthRoleGetResponse, Status> {
         self.linearize().await?;
         let caller = self.caller().await?;
         let store = read(&self.shared.store);
-        let role = &request.get_ref().role;
+        let role = &request.role;
         store.auth().permit_role(&caller, role).map_err(refused)?;
         let perm = store.auth().permissions_of(role).map_err(refused)?;
-        Ok(Response::new(AuthRoleGetResponse { header: Some(self.header_of(&store, store.revision())), perm }))
+        Ok(AuthRoleGetResponse { header: Some(self.header_of(&store, store.revision())), perm })
     }
 
-    async fn role_list(&self, _: Request<AuthRoleListRequest>) -> Result<Response<AuthRoleListResponse>, Status> {
+    pub(crate) async fn role_list(self, _: AuthRoleListRequest) -> Result<AuthRoleListResponse, Status> {
         self.linearize().await?;
         self.permit_admin().await?;
         let store = read(&self.shared.store);
         let roles = store.auth().roles().map(str::to_owned).collect();
-        Ok(Response::new(AuthRoleListResponse { header: Some(self.header_of(&store, store.revision())), roles }))
+        Ok(AuthRoleListResponse { header: Some(self.header_of(&store, store.revision())), roles })
     }
 
-    async fn role_delete(
-        &self,
-        request: Request<AuthRoleDeleteRequest>,
-    ) -> Result<Response<AuthRoleDeleteResponse>, Status> {
-        let header = self.change(Change::RoleDelete(request.into_inner())).await?;
-        Ok(Response::new(AuthRoleDeleteResponse { header }))
+    pub(crate) async fn role_delete(self, request: AuthRoleDeleteRequest) -> Result<AuthRoleDeleteResponse, Status> {
+        let header = self.change(Change::RoleDelete(request)).await?;
+        Ok(AuthRoleDeleteResponse { header })
     }
 
-    async fn role_grant_permission(
-        &self,
-        request: Request<AuthRoleGrantPermissionRequest>,
-    ) -> Result<Response<AuthRoleGrantPermissionResponse>, Status> {
-        let header = self.change(Change::RoleGrantPermission(request.into_inner())).await?;
-        Ok(Response::new(AuthRoleGrantPermissionResponse { header }))
+    pub(crate) async fn role_grant_permission(
+        self,
+        request: AuthRoleGrantPermissionRequest,
+    ) -> Result<AuthRoleGrantPermissionResponse, Status> {
+        let header = self.change(Change::RoleGrantPermission(request)).await?;
+        Ok(AuthRoleGrantPermissionResponse { header })
     }
 
-    async fn role_revoke_permission(
-        &self,
-        request: Request<AuthRoleRevokePermissionRequest>,
-    ) -> Result<Response<AuthRoleRevokePermissionResponse>, Status> {
-        let header = self.change(Change::RoleRevokePermission(request.into_inner())).await?;
-        Ok(Response::new(AuthRoleRevokePermissionResponse { header }))
+    pub(crate) async fn role_revoke_permission(
+        self,
+        request: AuthRoleRevokePermissionRequest,
+    ) -> Result<AuthRoleRevokePermissionResponse, Status> {
+        let header = self.change(Change::RoleRevokePermission(request)).await?;
+        Ok(AuthRoleRevokePermissionResponse { header })
     }
 }

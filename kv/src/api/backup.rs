@@ -1,13 +1,12 @@
 //! `Snapshot`: the store as a database file of etcd's, in pieces, with its SHA-256 as the last one.
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use futures_core::Stream;
 use hull_kv_proto::etcdserverpb::SnapshotResponse;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::watch::Receiver;
+use super::Answers;
 use crate::{
     bolt::{Database, Stopped},
     shared::Shared,
@@ -22,7 +21,7 @@ const PIECES: usize = 8;
 type Out = mpsc::Sender<Result<SnapshotResponse, Status>>;
 
 /// Begins a snapshot on a thread of its own.
-pub(super) fn stream(shared: Arc<Shared>) -> Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>> {
+pub(super) fn stream(shared: Arc<Shared>) -> Answers<SnapshotResponse> {
     let (out, answers) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || match send(shared, &out) {
         Ok(()) | Err(Stopped::Gone) => {}
@@ -36,7 +35,7 @@ pub(super) fn stream(shared: Arc<Shared>) -> Pin<Box<dyn Stream<Item = Result<Sn
             let _ = out.blocking_send(Err(Status::data_loss(why)));
         }
     });
-    Box::pin(Receiver(answers))
+    answers
 }
 
 fn send(shared: Arc<Shared>, out: &Out) -> Result<(), Stopped> {

@@ -6,11 +6,10 @@ use hull_kv_proto::{
     etcdserverpb::{
         Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest,
         MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
-        cluster_server::Cluster,
     },
     hullpb::{Member as Wanted, MemberChange, command::Op as Command, member_change::Kind},
 };
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use super::{Api, kv::mismatch};
 use crate::{driver::member_id, lock::read};
@@ -65,11 +64,9 @@ impl Api {
 }
 
 // etcd says no revision in any of these headers.
-#[tonic::async_trait]
-impl Cluster for Api {
-    async fn member_add(&self, request: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
+impl Api {
+    pub(crate) async fn member_add(self, mut request: MemberAddRequest) -> Result<MemberAddResponse, Status> {
         self.permit_admin().await?;
-        let mut request = request.into_inner();
         check_urls(&request.peer_ur_ls)?;
         request.peer_ur_ls.sort_unstable();
         let wanted = Wanted {
@@ -80,49 +77,39 @@ impl Cluster for Api {
         };
         let added = shown(&CoreMember::from(wanted.clone()));
         let members = self.change_members(Kind::Add, wanted).await?;
-        Ok(Response::new(MemberAddResponse { header: Some(self.header(0)), member: Some(added), members }))
+        Ok(MemberAddResponse { header: Some(self.header(0)), member: Some(added), members })
     }
 
-    async fn member_remove(
-        &self,
-        request: Request<MemberRemoveRequest>,
-    ) -> Result<Response<MemberRemoveResponse>, Status> {
+    pub(crate) async fn member_remove(self, request: MemberRemoveRequest) -> Result<MemberRemoveResponse, Status> {
         self.permit_admin().await?;
-        let wanted = Wanted { id: request.get_ref().id, ..Wanted::default() };
+        let wanted = Wanted { id: request.id, ..Wanted::default() };
         let members = self.change_members(Kind::Remove, wanted).await?;
-        Ok(Response::new(MemberRemoveResponse { header: Some(self.header(0)), members }))
+        Ok(MemberRemoveResponse { header: Some(self.header(0)), members })
     }
 
-    async fn member_update(
-        &self,
-        request: Request<MemberUpdateRequest>,
-    ) -> Result<Response<MemberUpdateResponse>, Status> {
+    pub(crate) async fn member_update(self, request: MemberUpdateRequest) -> Result<MemberUpdateResponse, Status> {
         self.permit_admin().await?;
-        let request = request.into_inner();
         if read(&self.shared.store).members().get(request.id).is_some() {
             check_urls(&request.peer_ur_ls)?;
         }
         let wanted = Wanted { id: request.id, peer_urls: request.peer_ur_ls, ..Wanted::default() };
         let members = self.change_members(Kind::Update, wanted).await?;
-        Ok(Response::new(MemberUpdateResponse { header: Some(self.header(0)), members }))
+        Ok(MemberUpdateResponse { header: Some(self.header(0)), members })
     }
 
-    async fn member_list(&self, request: Request<MemberListRequest>) -> Result<Response<MemberListResponse>, Status> {
-        if request.get_ref().linearizable {
+    pub(crate) async fn member_list(self, request: MemberListRequest) -> Result<MemberListResponse, Status> {
+        if request.linearizable {
             self.linearize().await?;
         }
         let store = read(&self.shared.store);
         let members = store.members().iter().map(shown).collect();
-        Ok(Response::new(MemberListResponse { header: Some(self.header_of(&store, 0)), members }))
+        Ok(MemberListResponse { header: Some(self.header_of(&store, 0)), members })
     }
 
-    async fn member_promote(
-        &self,
-        request: Request<MemberPromoteRequest>,
-    ) -> Result<Response<MemberPromoteResponse>, Status> {
+    pub(crate) async fn member_promote(self, request: MemberPromoteRequest) -> Result<MemberPromoteResponse, Status> {
         self.permit_admin().await?;
-        let wanted = Wanted { id: request.get_ref().id, ..Wanted::default() };
+        let wanted = Wanted { id: request.id, ..Wanted::default() };
         let members = self.change_members(Kind::Promote, wanted).await?;
-        Ok(Response::new(MemberPromoteResponse { header: Some(self.header(0)), members }))
+        Ok(MemberPromoteResponse { header: Some(self.header(0)), members })
     }
 }

@@ -1,21 +1,17 @@
 //! The Election service: candidates queue like for a lock, and the first one's value is what the others see.
-use std::pin::Pin;
-
-use futures_core::Stream;
 use hull_kv_proto::{
     etcdserverpb::{DeleteRangeRequest, PutRequest, ResponseHeader, TxnRequest, request_op::Request as Op},
     v3electionpb::{
         CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse,
-        ResignRequest, ResignResponse, election_server::Election,
+        ResignRequest, ResignResponse,
     },
 };
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use super::{
-    Api,
+    Answers, Api,
     turns::{created_is, op, passed_on},
-    watch::Receiver,
 };
 
 /// Leaders on their way to one observer.
@@ -88,35 +84,32 @@ impl Api {
     }
 }
 
-#[tonic::async_trait]
-impl Election for Api {
-    type ObserveStream = Pin<Box<dyn Stream<Item = Result<LeaderResponse, Status>> + Send>>;
-
-    async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
-        self.campaign_for(request.into_inner()).await.map(Response::new).map_err(passed_on)
+impl Api {
+    pub(crate) async fn campaign(self, request: CampaignRequest) -> Result<CampaignResponse, Status> {
+        self.campaign_for(request).await.map_err(passed_on)
     }
 
-    async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
-        let request = request.into_inner();
+    pub(crate) async fn proclaim(self, request: ProclaimRequest) -> Result<ProclaimResponse, Status> {
         let leader = request.leader.ok_or_else(missing_leader)?;
         let header = self.proclaim_as(&leader, request.value).await.map_err(passed_on)?;
-        Ok(Response::new(ProclaimResponse { header }))
+        Ok(ProclaimResponse { header })
     }
 
-    async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
-        let response = self.first(&request.into_inner().name).await.map_err(passed_on)?;
+    pub(crate) async fn leader(self, request: LeaderRequest) -> Result<LeaderResponse, Status> {
+        let response = self.first(&request.name).await.map_err(passed_on)?;
         let kv = response.kvs.into_iter().next().ok_or_else(no_leader)?;
-        Ok(Response::new(LeaderResponse { header: response.header, kv: Some(kv) }))
+        Ok(LeaderResponse { header: response.header, kv: Some(kv) })
     }
 
-    async fn observe(&self, request: Request<LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+    /// The leader, and every other one after it.
+    pub(crate) fn observe(self, request: LeaderRequest) -> Answers<LeaderResponse> {
         let (out, answers) = mpsc::channel(OBSERVED);
-        tokio::spawn(self.clone().observe_into(request.into_inner().name, out));
-        Ok(Response::new(Box::pin(Receiver(answers))))
+        tokio::spawn(self.observe_into(request.name, out));
+        answers
     }
 
-    async fn resign(&self, request: Request<ResignRequest>) -> Result<Response<ResignResponse>, Status> {
-        let leader = request.into_inner().leader.ok_or_else(missing_leader)?;
+    pub(crate) async fn resign(self, request: ResignRequest) -> Result<ResignResponse, Status> {
+        let leader = request.leader.ok_or_else(missing_leader)?;
         let delete = DeleteRangeRequest { key: leader.key.clone(), ..DeleteRangeRequest::default() };
         let request = TxnRequest {
             compare: vec![created_is(&leader.key, leader.rev)],
@@ -124,6 +117,6 @@ impl Election for Api {
             failure: vec![],
         };
         let header = self.txn_either(request).await.map_err(passed_on)?.header;
-        Ok(Response::new(ResignResponse { header }))
+        Ok(ResignResponse { header })
     }
 }

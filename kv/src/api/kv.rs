@@ -3,11 +3,11 @@ use hull_kv_core::{Response as Answer, Store};
 use hull_kv_proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-        RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, kv_server::Kv, request_op::Request as Op,
+        RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, request_op::Request as Op,
     },
     hullpb::command::Op as Command,
 };
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use super::{Api, Needs, refused};
 use crate::{driver::thread::Shrink, metrics::count};
@@ -55,36 +55,28 @@ pub(super) fn is_serializable(request: &TxnRequest) -> bool {
     request.success.iter().chain(&request.failure).all(relaxed)
 }
 
-#[tonic::async_trait]
-impl Kv for Api {
-    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        Ok(Response::new(self.range_local(request.get_ref()).await?))
+impl Api {
+    pub(crate) async fn put(self, request: PutRequest) -> Result<PutResponse, Status> {
+        self.put_logged(request).await
     }
 
-    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        Ok(Response::new(self.put_logged(request.into_inner()).await?))
+    pub(crate) async fn delete_range(self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
+        self.delete_logged(request).await
     }
 
-    async fn delete_range(
-        &self,
-        request: Request<DeleteRangeRequest>,
-    ) -> Result<Response<DeleteRangeResponse>, Status> {
-        Ok(Response::new(self.delete_logged(request.into_inner()).await?))
+    pub(crate) async fn txn(self, request: TxnRequest) -> Result<TxnResponse, Status> {
+        self.txn_either(request).await
     }
 
-    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        Ok(Response::new(self.txn_either(request.into_inner()).await?))
-    }
-
-    async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
-        let physical = request.get_ref().physical;
-        let Answer::Compaction(mut response) = self.propose(Command::Compaction(request.into_inner())).await? else {
+    pub(crate) async fn compact(self, request: CompactionRequest) -> Result<CompactionResponse, Status> {
+        let physical = request.physical;
+        let Answer::Compaction(mut response) = self.propose(Command::Compaction(request)).await? else {
             return Err(mismatch());
         };
         if physical {
             self.shrink(Shrink::Compacted).await?;
         }
         self.fill(&mut response.header);
-        Ok(Response::new(response))
+        Ok(response)
     }
 }

@@ -1,6 +1,4 @@
 //! The Lease service. Keep-alives are answered from the leader's memory; only grants and ends go through the log.
-use std::pin::Pin;
-
 use bytes::Bytes;
 use futures_core::Stream;
 use hull_kv_core::{Response as Answer, Store};
@@ -8,17 +6,19 @@ use hull_kv_proto::{
     etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
         LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest,
-        LeaseTimeToLiveResponse, lease_server::Lease,
+        LeaseTimeToLiveResponse,
     },
     hullpb::{command::Op as Command, question::About},
 };
+use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
-use super::{Api, fresh_id, kv::mismatch, refused};
+use super::{Answers, Api, fresh_id, kv::mismatch, refused};
 use crate::lock::{read, write};
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// Keep-alives on their way to one client.
+const KEPT: usize = 4;
 
 impl Api {
     /// Starts a lease's time again, in the leader's memory.
@@ -57,12 +57,8 @@ impl Api {
     }
 }
 
-#[tonic::async_trait]
-impl Lease for Api {
-    type LeaseKeepAliveStream = Answers<LeaseKeepAliveResponse>;
-
-    async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
-        let mut request = request.into_inner();
+impl Api {
+    pub(crate) async fn lease_grant(self, mut request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
         while request.id == 0 {
             request.id = Some(fresh_id()).filter(|id| !read(&self.shared.store).lessor().exists(*id)).unwrap_or(0);
         }
@@ -70,38 +66,46 @@ impl Lease for Api {
             return Err(mismatch());
         };
         self.fill(&mut response.header);
-        Ok(Response::new(response))
+        Ok(response)
     }
 
-    async fn lease_revoke(
-        &self,
-        request: Request<LeaseRevokeRequest>,
-    ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let Answer::LeaseRevoke(mut response) = self.propose(Command::LeaseRevoke(request.into_inner())).await? else {
+    pub(crate) async fn lease_revoke(self, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Status> {
+        let Answer::LeaseRevoke(mut response) = self.propose(Command::LeaseRevoke(request)).await? else {
             return Err(mismatch());
         };
         self.fill(&mut response.header);
-        Ok(Response::new(response))
+        Ok(response)
     }
 
-    async fn lease_keep_alive(
-        &self,
-        request: Request<Streaming<LeaseKeepAliveRequest>>,
-    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let api = self.clone();
-        let answers = request.into_inner().then(move |request| {
-            let api = api.clone();
-            async move { api.keep_alive(request?.id).await }
+    /// Answers one keep-alive after the other, until the client has no more or one is refused.
+    pub(crate) fn keep_alives<R>(self, mut requests: R) -> Answers<LeaseKeepAliveResponse>
+    where
+        R: Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Send + Unpin + 'static,
+    {
+        let (out, answers) = mpsc::channel(KEPT);
+        tokio::spawn(async move {
+            while let Some(request) = tokio::select! {
+                request = requests.next() => request,
+                () = out.closed() => None,
+            } {
+                let answer = match request {
+                    Ok(request) => self.keep_alive(request.id).await,
+                    Err(status) => Err(status),
+                };
+                let refused = answer.is_err();
+                if out.send(answer).await.is_err() || refused {
+                    return;
+                }
+            }
         });
-        Ok(Response::new(Box::pin(answers)))
+        answers
     }
 
-    async fn lease_time_to_live(
-        &self,
-        request: Request<LeaseTimeToLiveRequest>,
-    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+    pub(crate) async fn lease_time_to_live(
+        self,
+        request: LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, Status> {
         self.linearize().await?;
-        let request = request.into_inner();
         self.permit_lease_keys(request.id)?;
         let seconds = self.seconds_left(request.id).await?;
         let now = self.shared.now();
@@ -121,22 +125,19 @@ impl Lease for Api {
                 response.keys = keys.map(Bytes::copy_from_slice).collect();
             }
         }
-        Ok(Response::new(response))
+        Ok(response)
     }
 
-    async fn lease_leases(
-        &self,
-        _request: Request<LeaseLeasesRequest>,
-    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+    pub(crate) async fn lease_leases(self, _request: LeaseLeasesRequest) -> Result<LeaseLeasesResponse, Status> {
         self.linearize().await?;
         let store = read(&self.shared.store);
         let ids = store.lessor().ids();
         let caller = self.caller_in(&store)?;
         store.auth().permit_somebody(&caller).map_err(refused)?;
         ids.iter().try_for_each(|id| store.permit_lease_keys(&caller, *id)).map_err(refused)?;
-        Ok(Response::new(LeaseLeasesResponse {
+        Ok(LeaseLeasesResponse {
             header: Some(self.header_of(&store, store.revision())),
             leases: ids.into_iter().map(|id| LeaseStatus { id }).collect(),
-        }))
+        })
     }
 }

@@ -2,9 +2,9 @@
 use bytes::Bytes;
 use hull_kv_proto::{
     etcdserverpb::DeleteRangeRequest,
-    v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server::Lock},
+    v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse},
 };
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use super::{Api, turns::passed_on};
 
@@ -20,15 +20,14 @@ impl Api {
     }
 }
 
-#[tonic::async_trait]
-impl Lock for Api {
-    async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        self.lock_for(request.into_inner()).await.map(Response::new).map_err(passed_on)
+impl Api {
+    pub(crate) async fn lock(self, request: LockRequest) -> Result<LockResponse, Status> {
+        self.lock_for(request).await.map_err(passed_on)
     }
 
-    async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
-        let request = DeleteRangeRequest { key: request.into_inner().key, ..DeleteRangeRequest::default() };
+    pub(crate) async fn unlock(self, request: UnlockRequest) -> Result<UnlockResponse, Status> {
+        let request = DeleteRangeRequest { key: request.key, ..DeleteRangeRequest::default() };
         let header = self.delete_logged(request).await.map_err(passed_on)?.header;
-        Ok(Response::new(UnlockResponse { header }))
+        Ok(UnlockResponse { header })
     }
 }

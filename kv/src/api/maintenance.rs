@@ -1,23 +1,18 @@
 //! The Maintenance service: status, alarms, checksums, making files smaller.
-use std::{
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use futures_core::Stream;
 use hull_kv_core::{Response as Answer, Vote};
 use hull_kv_proto::{
     etcdserverpb::{
         AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeRequest,
         DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest,
-        MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
-        alarm_request::AlarmAction, maintenance_server::Maintenance,
+        MoveLeaderResponse, SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
     },
     hullpb::command::Op as Command,
 };
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
-use super::{Api, SERVER_VERSION, backup, kv::mismatch, refused};
+use super::{Answers, Api, SERVER_VERSION, backup, kv::mismatch, refused};
 use crate::{driver::thread::Shrink, lock::read};
 
 impl Api {
@@ -51,12 +46,8 @@ impl Api {
     }
 }
 
-#[tonic::async_trait]
-impl Maintenance for Api {
-    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
-
-    async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
-        let request = request.into_inner();
+impl Api {
+    pub(crate) async fn alarm(self, request: AlarmRequest) -> Result<AlarmResponse, Status> {
         let mut response = if request.action() == AlarmAction::Get {
             self.linearize().await?;
             let store = read(&self.shared.store);
@@ -69,53 +60,53 @@ impl Maintenance for Api {
             }
         };
         self.fill(&mut response.header);
-        Ok(Response::new(response))
+        Ok(response)
     }
 
-    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        Ok(Response::new(self.status_now()))
+    pub(crate) async fn status(self, _request: StatusRequest) -> Result<StatusResponse, Status> {
+        Ok(self.status_now())
     }
 
     /// Nothing to stop for: space comes back in the background. What is left to do is a snapshot and a shorter log.
-    async fn defragment(&self, _request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+    pub(crate) async fn defragment(self, _request: DefragmentRequest) -> Result<DefragmentResponse, Status> {
         self.permit_admin().await?;
         self.shrink(Shrink::Now).await?;
         // etcd answers without a header.
-        Ok(Response::new(DefragmentResponse { header: None }))
+        Ok(DefragmentResponse { header: None })
     }
 
     /// etcd hashes its database file; here the keys are what there is to compare.
-    async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    pub(crate) async fn hash(self, _request: HashRequest) -> Result<HashResponse, Status> {
         self.permit_admin().await?;
         let store = read(&self.shared.store);
         let hash = store.hash_kv(0).map_err(refused)?;
-        Ok(Response::new(HashResponse { header: Some(self.header_of(&store, hash.revision)), hash: hash.hash }))
+        Ok(HashResponse { header: Some(self.header_of(&store, hash.revision)), hash: hash.hash })
     }
 
-    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+    pub(crate) async fn hash_kv(self, request: HashKvRequest) -> Result<HashKvResponse, Status> {
         self.permit_admin().await?;
         let store = read(&self.shared.store);
-        let hash = store.hash_kv(request.get_ref().revision).map_err(refused)?;
-        Ok(Response::new(HashKvResponse {
+        let hash = store.hash_kv(request.revision).map_err(refused)?;
+        Ok(HashKvResponse {
             header: Some(self.header_of(&store, hash.revision)),
             hash: hash.hash,
             compact_revision: hash.compacted,
             ..HashKvResponse::default()
-        }))
+        })
     }
 
-    async fn snapshot(&self, _request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+    pub(crate) async fn snapshot(self) -> Result<Answers<SnapshotResponse>, Status> {
         self.permit_admin().await?;
-        Ok(Response::new(backup::stream(Arc::clone(&self.shared))))
+        Ok(backup::stream(Arc::clone(&self.shared)))
     }
 
-    async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+    pub(crate) async fn move_leader(self, request: MoveLeaderRequest) -> Result<MoveLeaderResponse, Status> {
         self.permit_admin().await?;
-        self.move_leader_to(request.get_ref().target_id).await?;
-        Ok(Response::new(MoveLeaderResponse::default()))
+        self.move_leader_to(request.target_id).await?;
+        Ok(MoveLeaderResponse::default())
     }
 
-    async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
-        self.answer_downgrade(request.into_inner()).await.map(Response::new)
+    pub(crate) async fn downgrade(self, request: DowngradeRequest) -> Result<DowngradeResponse, Status> {
+        self.answer_downgrade(request).await
     }
 }

@@ -33,7 +33,7 @@ use hull_kv_proto::{
 };
 pub(crate) use range::Ranged;
 pub(crate) use status::refused;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 pub(crate) use watch_stream::Wait;
 
@@ -84,6 +84,9 @@ pub(crate) enum Asked {
     /// Something that only the leader knows or does.
     Leader,
 }
+
+/// The answers to a call that has many, as they come; a refusal is the last one.
+pub(crate) type Answers<T> = mpsc::Receiver<Result<T, Status>>;
 
 impl Api {
     /// Services over a running driver, served by the current event loop.

@@ -10,7 +10,6 @@ use hull_kv_core::{Events, Filter, KeyRange, Previous, Pull, WatchSpec};
 use hull_kv_proto::{
     etcdserverpb::{
         WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType, watch_request::RequestUnion,
-        watch_server::Watch,
     },
     mvccpb::Event,
 };
@@ -20,10 +19,10 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use tokio_stream::StreamExt as _;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
 use super::{
-    Api,
+    Answers, Api,
     watch_stream::{Synced, Watchers},
 };
 use crate::{
@@ -33,41 +32,6 @@ use crate::{
 
 /// The watcher number in answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
-
-#[tonic::async_trait]
-impl Watch for Api {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
-
-    async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
-        let (out, answers) = mpsc::channel(WATCH_QUEUE);
-        let mut stream = self.watches(request.into_inner());
-        tokio::spawn(async move {
-            while let Some(response) = tokio::select! {
-                response = stream.next() => response,
-                () = out.closed() => None,
-            } {
-                if out.send(Ok(response)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(Receiver(answers))))
-    }
-}
-
-/// The receiving end of a queue as a stream.
-pub(super) struct Receiver<T>(pub(super) mpsc::Receiver<Result<T, Status>>);
-
-impl<T> Stream for Receiver<T> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
-    }
-}
 
 /// The client is gone.
 struct Gone;
@@ -119,6 +83,26 @@ enum Asking {
 }
 
 impl Api {
+    /// Answers what a client's requests ask for, from a task of its own, until the client is gone.
+    pub(crate) fn watch<R>(self, requests: R) -> Answers<WatchResponse>
+    where
+        R: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
+    {
+        let (out, answers) = mpsc::channel(WATCH_QUEUE);
+        let mut stream = self.watches(requests);
+        tokio::spawn(async move {
+            while let Some(response) = tokio::select! {
+                response = stream.next() => response,
+                () = out.closed() => None,
+            } {
+                if out.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        answers
+    }
+
     /// The watches that a client's requests ask for.
     pub(crate) fn watches<R>(&self, requests: R) -> WatchStream<R> {
         WatchStream {

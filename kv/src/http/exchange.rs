@@ -143,7 +143,7 @@ pub(super) async fn send_data(data: Bytes, to: &mut Sender) -> Result<(), Ended>
 
 /// What the client sends, as a body of the `http-body` crate.
 #[derive(Debug)]
-struct Received(hull_kv_wire::Body);
+pub(super) struct Received(pub(super) hull_kv_wire::Body);
 
 impl http_body::Body for Received {
     type Data = Bytes;

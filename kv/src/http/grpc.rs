@@ -1,23 +1,13 @@
-//! gRPC: finds the service by the first part of the path.
+//! gRPC: what holds for every call, and who answers it.
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
-use hull_kv_proto::{
-    etcdserverpb::{
-        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-        maintenance_server::MaintenanceServer, watch_server::WatchServer,
-    },
-    v3electionpb::election_server::ElectionServer,
-    v3lockpb::lock_server::LockServer,
-};
+use http::{HeaderMap, Request, Response, header};
 use tonic::{Code, Status, body::Body};
-use tower_service::Service as _;
 
 use super::{
-    head::{Head, Leader, Plain},
-    health, large, led,
-    messages::too_large,
-    unary,
+    calls,
+    head::{Head, Leader},
+    health, large, led, unary,
 };
 use crate::{
     api::Api,
@@ -28,18 +18,6 @@ use crate::{
 /// Largest message of a watch or keep-alive (bytes).
 pub(super) const MAX_MESSAGE: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
 
-/// What an answer of gRPC begins with.
-pub(super) fn head() -> Response<()> {
-    let mut head = Response::new(());
-    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    head
-}
-
-/// What an answer ends with that is no refusal.
-pub(super) fn well() -> HeaderMap {
-    HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
-}
-
 pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
     request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
@@ -47,68 +25,41 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// Answers a gRPC call; an unknown service or method is `Unimplemented`, in the words of etcd's gRPC library.
 pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let shared = Arc::clone(&api.shared);
-    let head = Head::of(&request);
-    let needs_leader = head.leader == Leader::Required;
-    let is_plain = head.plain == Plain::Yes;
-    if needs_leader && !shared.has_leader() {
-        let refusal = led::no_leader();
-        shared.metrics.call(request.uri().path(), refusal.code());
-        return refusal.into_http();
+    let needs_leader = Head::of(&request).leader == Leader::Required;
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let response = match before(&api, needs_leader, &head.headers).await {
+        Ok(()) => reply(api, path, body).await,
+        Err(status) => Err(status),
+    };
+    let response = counted(&shared, path, response.unwrap_or_else(Status::into_http));
+    if needs_leader { response.map(|body| led::watch_over(body, shared)) } else { response }
+}
+
+/// What is seen to before a call begins.
+async fn before(api: &Api, needs_leader: bool, headers: &HeaderMap) -> Result<(), Status> {
+    if needs_leader && !api.shared.has_leader() {
+        return Err(led::no_leader());
     }
-    if api.must_learn_token()
-        && let Err(status) = api.learn_token().await
+    // As with etcd, whose server has no codec but the identity.
+    if let Some(encoding) = headers.get("grpc-encoding")
+        && encoding != "identity"
     {
-        shared.metrics.call(request.uri().path(), status.code());
-        return status.into_http();
+        return Err(Status::unimplemented(format!(
+            "grpc: Decompressor is not installed for grpc-encoding {encoding:?}"
+        )));
     }
+    if api.must_learn_token() { api.learn_token().await } else { Ok(()) }
+}
+
+async fn reply(api: Api, path: &str, body: Body) -> Result<Response<Body>, Status> {
     let largest = api.bounds().request_bytes + GRPC_OVERHEAD_BYTES;
-    let uri = request.uri().clone();
-    let path = uri.path();
-    let service = path.split('/').nth(1).unwrap_or_default();
-    if path == unary::RANGE && is_plain {
-        return counted(&shared, path, large::range(api, request, largest).await);
+    match path {
+        unary::RANGE => large::range(api, body, largest).await,
+        health::CHECK => health::check(&api.shared, body).await,
+        health::WATCH => health::watch(Arc::clone(&api.shared), body).await,
+        _ => calls::answer(api, path, body, largest).await,
     }
-    // The services' errors are `Infallible`: a refusal is an answer.
-    let answered = match service {
-        "etcdserverpb.KV" => KvServer::new(api).max_decoding_message_size(largest).call(request).await,
-        "etcdserverpb.Watch" => WatchServer::new(api).max_decoding_message_size(largest).call(request).await,
-        "etcdserverpb.Lease" => LeaseServer::new(api).max_decoding_message_size(largest).call(request).await,
-        "etcdserverpb.Cluster" => ClusterServer::new(api).max_decoding_message_size(largest).call(request).await,
-        "v3lockpb.Lock" => LockServer::new(api).call(request).await,
-        "v3electionpb.Election" => ElectionServer::new(api).call(request).await,
-        "etcdserverpb.Auth" => AuthServer::new(api).call(request).await,
-        "etcdserverpb.Maintenance" => MaintenanceServer::new(api).call(request).await,
-        "grpc.health.v1.Health" => Ok(health::answer(Arc::clone(&shared), request).await),
-        _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
-    };
-    match answered {
-        Ok(response) => {
-            let response = counted(&shared, path, in_etcds_words(path, response));
-            if needs_leader { response.map(|body| led::watch_over(body, shared)) } else { response }
-        }
-        Err(never) => match never {},
-    }
-}
-
-/// What etcd's gRPC library says in other words than the one here.
-fn in_etcds_words(path: &str, response: Response<Body>) -> Response<Body> {
-    let Some(status) = Status::from_header_map(response.headers()) else { return response };
-    let status = match status.code() {
-        Code::Unimplemented if status.message().is_empty() => {
-            let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-            Some(Status::unimplemented(format!("unknown method {method} for service {service}")))
-        }
-        Code::OutOfRange => sizes(status.message()).map(|(found, most)| too_large(found, most)),
-        _ => None,
-    };
-    status.map_or(response, Status::into_http)
-}
-
-/// How large a message was, and how large it may be, in the words of the library here.
-fn sizes(message: &str) -> Option<(usize, usize)> {
-    let rest = message.strip_prefix("Error, decoded message length too large: found ")?.strip_suffix(" bytes")?;
-    let (found, most) = rest.split_once(" bytes, the limit is: ")?;
-    Some((found.parse().ok()?, most.parse().ok()?))
 }
 
 /// Counts an answer. A refusal is in the head; streams that break later count as begun well.

@@ -2,31 +2,27 @@
 //! (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>). As in etcd there is one thing to ask for: the whole, whose
 //! name is empty.
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::Response;
 use prost::Message;
 use tokio::time::{Interval, interval};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 
 use super::{
-    grpc::{head, well},
-    messages::declared,
-    unary::PREFIX,
+    frames,
+    messages::{decoded, whole},
 };
 use crate::shared::Shared;
 
 /// Asks once.
-const CHECK: &str = "/grpc.health.v1.Health/Check";
+pub(super) const CHECK: &str = "/grpc.health.v1.Health/Check";
 /// Asks for every change.
-const WATCH: &str = "/grpc.health.v1.Health/Watch";
+pub(super) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// Largest question (bytes): a name.
 const LARGEST: usize = 4096;
@@ -66,40 +62,20 @@ struct Question {
     service: Bytes,
 }
 
-/// Answers a call of the service.
-pub(super) async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response<Body> {
-    let watches = match request.uri().path() {
-        CHECK => false,
-        WATCH => true,
-        // The caller finds words for it.
-        _ => return Status::new(Code::Unimplemented, "").into_http(),
-    };
-    let question = match read(request.into_body()).await {
-        Ok(question) => question,
-        Err(status) => return status.into_http(),
-    };
-    let unknown = !question.service.is_empty();
-    if unknown && !watches {
-        return Status::not_found("unknown service").into_http();
+/// Answers who asks once.
+pub(super) async fn check(shared: &Shared, body: Body) -> Result<Response<Body>, Status> {
+    let question: Question = decoded(whole(body, LARGEST).await?)?;
+    if !question.service.is_empty() {
+        return Err(Status::not_found("unknown service"));
     }
-    if watches {
-        return head().map(|()| Body::new(Watched { shared, unknown, told: None, looks: interval(LOOK) }));
-    }
-    let body = Full::new(Serves::now(&shared).frame())
-        .map_err(|never| match never {})
-        .with_trailers(std::future::ready(Some(Ok::<_, Status>(well()))));
-    head().map(|()| Body::new(body))
+    Ok(frames::one(Serves::now(shared).frame()))
 }
 
-async fn read(body: Body) -> Result<Question, Status> {
-    let malformed = |why: &dyn std::fmt::Display| Status::internal(format!("grpc: error unmarshalling request: {why}"));
-    let body = Limited::new(body, LARGEST).collect().await.map_err(|error| malformed(&error))?.to_bytes();
-    match declared(&body) {
-        Some(length) if body.len() == PREFIX + length && body[0] == 0 => {
-            Question::decode(body.slice(PREFIX..)).map_err(|error| malformed(&error))
-        }
-        _ => Err(malformed(&"unexpected EOF")),
-    }
+/// Answers who asks for every change.
+pub(super) async fn watch(shared: Arc<Shared>, body: Body) -> Result<Response<Body>, Status> {
+    let question: Question = decoded(whole(body, LARGEST).await?)?;
+    let unknown = !question.service.is_empty();
+    Ok(frames::many(Watched { shared, unknown, told: None, looks: interval(LOOK) }))
 }
 
 /// An answer now, and one for every change.
@@ -111,16 +87,13 @@ struct Watched {
     looks: Interval,
 }
 
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+impl frames::Messages for Watched {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         while self.looks.poll_tick(context).is_ready() {
             let serves = if self.unknown { Serves::Unknown } else { Serves::now(&self.shared) };
             if self.told != Some(serves) {
                 self.told = Some(serves);
-                return Poll::Ready(Some(Ok(Frame::data(serves.frame()))));
+                return Poll::Ready(Some(Ok(serves.frame())));
             }
         }
         Poll::Pending

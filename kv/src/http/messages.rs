@@ -7,16 +7,17 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_core::Stream;
-use hull_kv_wire::Body;
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt as _;
 use prost::Message;
-use tonic::Status;
+use tonic::{Status, body::Body};
 
 use super::{grpc::MAX_MESSAGE, unary::PREFIX};
 
 /// Reads messages as they come. Errors are those of a broken call: nothing follows them.
 #[derive(Debug)]
-pub(super) struct Messages<T> {
-    body: Body,
+pub(super) struct Messages<T, B> {
+    body: B,
     /// What came and was not read yet; mostly whole messages.
     bytes: Bytes,
     /// Why it ended, if a message was none.
@@ -24,8 +25,8 @@ pub(super) struct Messages<T> {
     kind: PhantomData<fn() -> T>,
 }
 
-impl<T> Messages<T> {
-    pub(super) fn new(body: Body) -> Self {
+impl<T, B> Messages<T, B> {
+    pub(super) fn new(body: B) -> Self {
         Self { body, bytes: Bytes::new(), broken: None, kind: PhantomData }
     }
 
@@ -46,6 +47,45 @@ pub(super) fn too_large(found: usize, most: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {most})"))
 }
 
+/// What is no message, in etcd's words.
+pub(super) fn malformed(why: &dyn std::fmt::Display) -> Status {
+    Status::internal(format!("grpc: error unmarshalling request: {why}"))
+}
+
+/// A message that says it is compressed, in a call that does not say how.
+fn compressed() -> Status {
+    Status::internal("grpc: compressed flag set with identity or empty encoding")
+}
+
+/// Reads a message.
+pub(super) fn decoded<T: Message + Default>(message: Bytes) -> Result<T, Status> {
+    T::decode(message).map_err(|why| malformed(&why))
+}
+
+/// The message of a body that holds one, without its length.
+///
+/// # Errors
+/// It is larger than `largest` (bytes), compressed, or not whole.
+pub(super) async fn whole(mut body: Body, largest: usize) -> Result<Bytes, Status> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await.transpose()? {
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+        let length = declared(&bytes).unwrap_or_default().max(bytes.len().saturating_sub(PREFIX));
+        if length > largest {
+            return Err(too_large(length, largest));
+        }
+    }
+    let mut bytes = bytes.freeze();
+    match declared(&bytes) {
+        Some(_) if bytes[0] != 0 => Err(compressed()),
+        Some(length) if bytes.len() >= PREFIX + length => {
+            bytes.advance(PREFIX);
+            Ok(bytes.split_to(length))
+        }
+        _ => Err(malformed(&"unexpected EOF")),
+    }
+}
+
 /// Cuts the first message off, if it is whole.
 ///
 /// # Errors
@@ -53,9 +93,7 @@ pub(super) fn too_large(found: usize, most: usize) -> Status {
 fn cut(bytes: &mut Bytes) -> Result<Option<Bytes>, Status> {
     let Some(length) = declared(bytes) else { return Ok(None) };
     if bytes[0] != 0 {
-        return Err(Status::internal(
-            "protocol error: received message with compressed-flag but no grpc-encoding was specified",
-        ));
+        return Err(compressed());
     }
     if length > MAX_MESSAGE {
         return Err(too_large(length, MAX_MESSAGE));
@@ -67,7 +105,11 @@ fn cut(bytes: &mut Bytes) -> Result<Option<Bytes>, Status> {
     Ok(Some(bytes.split_to(length)))
 }
 
-impl<T: Message + Default> Stream for Messages<T> {
+impl<T, B> Stream for Messages<T, B>
+where
+    T: Message + Default,
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -79,21 +121,29 @@ impl<T: Message + Default> Stream for Messages<T> {
     }
 }
 
-impl<T: Message + Default> Messages<T> {
+impl<T, B> Messages<T, B>
+where
+    T: Message + Default,
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
             if let Some(message) = cut(&mut self.bytes)? {
-                let read = T::decode(message);
-                return Poll::Ready(Some(read.map_err(|why| Status::internal(why.to_string()))));
+                return Poll::Ready(Some(decoded(message)));
             }
-            let Poll::Ready(data) = self.body.poll_data(context) else { return Poll::Pending };
-            match data {
-                Some(Ok(data)) => self.bytes = join(std::mem::take(&mut self.bytes), data),
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Poll::Pending };
+            match frame {
+                // Trailers say nothing to a server.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.bytes = join(std::mem::take(&mut self.bytes), data);
+                    }
+                }
                 // A client that takes its call back, as those do that wanted one answer, has nothing more to say and hears nothing
                 // more.
                 Some(Err(_)) => return Poll::Ready(None),
                 None if self.bytes.is_empty() => return Poll::Ready(None),
-                None => return Poll::Ready(Some(Err(Status::internal("Unexpected EOF decoding stream.")))),
+                None => return Poll::Ready(Some(Err(malformed(&"unexpected EOF")))),
             }
         }
     }

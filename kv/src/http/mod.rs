@@ -1,7 +1,9 @@
 //! One port for everything: gRPC, the JSON gateway, `/kv/<key>`, health, version, metrics.
+mod calls;
 mod connection;
 mod direct;
 mod exchange;
+mod frames;
 mod gateway;
 mod grpc;
 mod head;

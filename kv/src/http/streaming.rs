@@ -1,14 +1,13 @@
 //! The calls whose clients stay, watches and keep-alives, without the layers between: one task each, and no queue.
 use std::pin::pin;
 
-use http::HeaderMap;
 use hull_kv_proto::etcdserverpb::{LeaseKeepAliveRequest, WatchRequest};
 use hull_kv_wire::{Body, Ended, Exchange, Sender};
 use tokio_stream::StreamExt as _;
-use tonic::Status;
 
 use super::{
-    exchange::{send_data, unless},
+    exchange::{Received, send_data, unless},
+    frames::refusal,
     messages::Messages,
     unary::framed,
 };
@@ -37,7 +36,7 @@ pub(super) async fn serve(api: Api, exchange: Exchange) -> Result<(), Ended> {
 }
 
 async fn watch(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
-    let mut watches = api.watches(Messages::<WatchRequest>::new(body));
+    let mut watches = api.watches(Messages::<WatchRequest, _>::new(Received(body)));
     while let Some(response) = unless(|context| to.poll_reset(context), pin!(watches.next())).await? {
         send_data(framed(&response), &mut to).await?;
     }
@@ -49,7 +48,7 @@ async fn watch(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
 
 async fn keep_alive(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
     // A client that takes its call back ends its requests.
-    let mut requests = Messages::<LeaseKeepAliveRequest>::new(body);
+    let mut requests = Messages::<LeaseKeepAliveRequest, _>::new(Received(body));
     while let Some(request) = requests.next().await {
         let answer = match request {
             Ok(request) => unless(|context| to.poll_reset(context), pin!(api.keep_alive(request.id))).await?,
@@ -61,11 +60,4 @@ async fn keep_alive(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> 
         }
     }
     to.well()
-}
-
-fn refusal(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    // What cannot stand in a header is left out.
-    let _ = status.add_header(&mut trailers);
-    trailers
 }

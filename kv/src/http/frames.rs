@@ -1,0 +1,104 @@
+//! What an answer of gRPC is made of: messages, each behind its length, and at the end that all is well, or why not.
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body::Frame;
+use tokio::sync::mpsc;
+use tonic::{Status, body::Body};
+
+use super::unary::framed;
+use crate::api::Answers;
+
+/// What an answer begins with.
+fn head() -> Response<()> {
+    let mut head = Response::new(());
+    head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head
+}
+
+/// What an answer ends with that is no refusal.
+fn well() -> HeaderMap {
+    HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
+}
+
+/// What an answer ends with that began well.
+pub(super) fn refusal(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // What cannot stand in a header is left out.
+    let _ = status.add_header(&mut trailers);
+    trailers
+}
+
+/// An answer of one message.
+pub(super) fn one(message: Bytes) -> Response<Body> {
+    answer(Frames { first: Some(message), rest: Rest::Nothing, end: Some(well()) })
+}
+
+/// An answer of one message that comes in pieces. It cannot be told of one that fails, since its length is known by then: the
+/// exchange breaks.
+pub(super) fn pieces(first: Bytes, rest: mpsc::Receiver<Result<Bytes, Status>>) -> Response<Body> {
+    answer(Frames { first: Some(first), rest: Rest::Pieces(rest), end: Some(well()) })
+}
+
+/// An answer of many messages, as they come.
+pub(super) fn many(messages: impl Messages + Send + 'static) -> Response<Body> {
+    answer(Frames { first: None, rest: Rest::Messages(Box::new(messages)), end: Some(well()) })
+}
+
+fn answer(frames: Frames) -> Response<Body> {
+    head().map(|()| Body::new(frames))
+}
+
+/// Messages as they come, as they go over the wire.
+pub(super) trait Messages {
+    /// The next one. A refusal is the last.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+}
+
+impl<T: prost::Message> Messages for Answers<T> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        self.poll_recv(context).map(|next| next.map(|next| next.map(|message| framed(&message))))
+    }
+}
+
+struct Frames {
+    first: Option<Bytes>,
+    rest: Rest,
+    /// `None` once it was said.
+    end: Option<HeaderMap>,
+}
+
+enum Rest {
+    Nothing,
+    Pieces(mpsc::Receiver<Result<Bytes, Status>>),
+    Messages(Box<dyn Messages + Send>),
+}
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let next = match &mut self.rest {
+            Rest::Nothing => Poll::Ready(None),
+            Rest::Pieces(pieces) => pieces.poll_recv(context),
+            Rest::Messages(messages) => messages.poll(context),
+        };
+        match (next, &self.rest) {
+            (Poll::Pending, _) => return Poll::Pending,
+            (Poll::Ready(Some(Ok(data))), _) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            (Poll::Ready(Some(Err(why))), Rest::Messages(_)) => self.end = Some(refusal(&why)),
+            (Poll::Ready(Some(Err(why))), _) => return Poll::Ready(Some(Err(why))),
+            (Poll::Ready(None), _) => {}
+        }
+        self.rest = Rest::Nothing;
+        Poll::Ready(self.end.take().map(|end| Ok(Frame::trailers(end))))
+    }
+}
