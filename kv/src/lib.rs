@@ -2,8 +2,10 @@
 pub mod api;
 pub mod auth;
 pub mod bolt;
+pub mod certificate;
 pub mod compactor;
 pub mod config;
+pub mod der;
 pub mod disk;
 pub mod driver;
 pub mod http;

@@ -80,6 +80,11 @@ fn what_a_client_of_http2_sends_damaged_in_any_way_ends_no_more_than_its_connect
 }
 
 #[test]
+fn certificates_damaged_in_any_way_are_read_or_refused() {
+    replay("certificate", targets::certificate);
+}
+
+#[test]
 fn the_state_machine_takes_any_command() {
     replay("commands", targets::commands);
 }

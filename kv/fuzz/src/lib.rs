@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use hull_kv::{
     bolt::Reader,
+    certificate::Certificate,
     config::Config,
     disk::{Disk, Growth, MemoryDisk},
     import::{EtcdLog, read_store},
@@ -215,6 +216,14 @@ pub fn etcd_log(bytes: &[u8]) {
     if !is_whole(&[bytes]) {
         assert!(!is_whole(&[bytes, &[0; 64]]), "damage is not undone by a further file");
     }
+}
+
+/// A certificate that somebody showed; a part of one is none.
+pub fn certificate(bytes: &[u8]) {
+    let Some(certificate) = Certificate::read(bytes) else { return };
+    let _ = certificate.common_name();
+    assert!(!certificate.is_valid_at(u64::MAX), "no certificate is valid for ever");
+    assert!(Certificate::read(&bytes[..bytes.len() - 1]).is_none(), "a certificate without its last byte is one");
 }
 
 /// A command line: arguments one a line; those that hold `=` and begin with `ETCD_` are variables. A file of settings is the same text.

@@ -1,5 +1,7 @@
 //! JSON Web Tokens as login tokens, if the program was built with them (feature `jwt`): members need not remember what they gave
 //! out, and who holds the public key can tell whose a token is.
+#[cfg(feature = "jwt")]
+mod keys;
 #[cfg(not(feature = "jwt"))]
 mod off;
 #[cfg(feature = "jwt")]

@@ -8,7 +8,10 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use super::{JwtError, JwtOptions, NotSigned};
+use super::{
+    JwtError, JwtOptions, NotSigned,
+    keys::{self, Kind},
+};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
@@ -32,12 +35,12 @@ impl fmt::Debug for Jwt {
     }
 }
 
-/// The families of methods, by what their keys are.
+/// What a method signs and checks with.
 enum Family {
+    /// The same secret.
     Secret,
-    Rsa,
-    Curve,
-    Edwards,
+    /// A private and a public key of this kind.
+    Pair(Kind),
 }
 
 fn method(name: &str) -> Result<(Algorithm, Family), JwtError> {
@@ -45,15 +48,15 @@ fn method(name: &str) -> Result<(Algorithm, Family), JwtError> {
         "HS256" => (Algorithm::HS256, Family::Secret),
         "HS384" => (Algorithm::HS384, Family::Secret),
         "HS512" => (Algorithm::HS512, Family::Secret),
-        "RS256" => (Algorithm::RS256, Family::Rsa),
-        "RS384" => (Algorithm::RS384, Family::Rsa),
-        "RS512" => (Algorithm::RS512, Family::Rsa),
-        "PS256" => (Algorithm::PS256, Family::Rsa),
-        "PS384" => (Algorithm::PS384, Family::Rsa),
-        "PS512" => (Algorithm::PS512, Family::Rsa),
-        "ES256" => (Algorithm::ES256, Family::Curve),
-        "ES384" => (Algorithm::ES384, Family::Curve),
-        "EdDSA" => (Algorithm::EdDSA, Family::Edwards),
+        "RS256" => (Algorithm::RS256, Family::Pair(Kind::Rsa)),
+        "RS384" => (Algorithm::RS384, Family::Pair(Kind::Rsa)),
+        "RS512" => (Algorithm::RS512, Family::Pair(Kind::Rsa)),
+        "PS256" => (Algorithm::PS256, Family::Pair(Kind::Rsa)),
+        "PS384" => (Algorithm::PS384, Family::Pair(Kind::Rsa)),
+        "PS512" => (Algorithm::PS512, Family::Pair(Kind::Rsa)),
+        "ES256" => (Algorithm::ES256, Family::Pair(Kind::P256)),
+        "ES384" => (Algorithm::ES384, Family::Pair(Kind::P384)),
+        "EdDSA" => (Algorithm::EdDSA, Family::Pair(Kind::Ed25519)),
         "" => return Err(JwtError("sign-method is missing, such as sign-method=RS256".into())),
         other => {
             let known = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
@@ -73,36 +76,36 @@ impl Jwt {
     /// Names the option or file that cannot be used, and why.
     pub fn load(options: JwtOptions) -> Result<Self, JwtError> {
         let (method, family) = method(&options.method)?;
-        let bad = |path: &Path| {
-            let path = path.display().to_string();
-            move |why| JwtError(format!("use {path} for {method:?}: {why}"))
+        let bad = |path: &Path, why: &dyn fmt::Display| {
+            let path = path.display();
+            JwtError(format!("use {path} for {method:?}: {why}"))
         };
         let sign = |path: &Path| {
             let bytes = contents(path)?;
             match family {
                 Family::Secret => Ok(EncodingKey::from_secret(&bytes)),
-                Family::Rsa => EncodingKey::from_rsa_pem(&bytes).map_err(bad(path)),
-                Family::Curve => EncodingKey::from_ec_pem(&bytes).map_err(bad(path)),
-                Family::Edwards => EncodingKey::from_ed_pem(&bytes).map_err(bad(path)),
+                Family::Pair(kind) => keys::private(&bytes, kind).map_err(|why| bad(path, &why)),
             }
         };
         let signs = options.private.as_deref().map(sign).transpose()?;
         let checks = match (&family, &options.public, &options.private) {
             (Family::Secret, _, Some(path)) => DecodingKey::from_secret(&contents(path)?),
             (Family::Secret, ..) => return Err(JwtError("priv-key is missing: the file with the secret".into())),
-            (_, None, _) => return Err(JwtError("pub-key is missing: tokens are checked with it".into())),
-            (Family::Rsa, Some(path), _) => DecodingKey::from_rsa_pem(&contents(path)?).map_err(bad(path))?,
-            (Family::Curve, Some(path), _) => DecodingKey::from_ec_pem(&contents(path)?).map_err(bad(path))?,
-            (Family::Edwards, Some(path), _) => DecodingKey::from_ed_pem(&contents(path)?).map_err(bad(path))?,
+            (Family::Pair(_), None, _) => {
+                return Err(JwtError("pub-key is missing: tokens are checked with it".into()));
+            }
+            (Family::Pair(kind), Some(path), _) => {
+                keys::public(&contents(path)?, *kind).map_err(|why| bad(path, &why))?
+            }
         };
         let jwt = Self { signs, checks, method, ttl: options.ttl };
         // Keys that do not belong together would refuse every login much later.
-        match jwt.sign("root", 1) {
-            Ok(token) if jwt.user_of(&token).is_none() => {
+        match (jwt.sign("root", 1), options.private) {
+            (Ok(token), _) if jwt.user_of(&token).is_none() => {
                 Err(JwtError("pub-key does not accept what priv-key signs: they belong to different pairs".into()))
             }
-            Ok(_) | Err(NotSigned::VerifyOnly) => Ok(jwt),
-            Err(NotSigned::Broken(why)) => Err(JwtError(format!("sign with priv-key: {why}"))),
+            (Err(NotSigned::Broken(why)), Some(path)) => Err(bad(&path, &why)),
+            _ => Ok(jwt),
         }
     }
 

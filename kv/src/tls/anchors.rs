@@ -8,7 +8,8 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use x509_parser::time::ASN1Time;
+
+use crate::certificate::Certificate;
 
 /// Believes what `verifier` believes, and the trusted certificates themselves while they are valid.
 #[derive(Debug)]
@@ -17,13 +18,8 @@ pub(super) struct AnchorsToo {
     pub(super) anchors: Vec<CertificateDer<'static>>,
 }
 
-fn is_valid(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
-    let Ok(now) =
-        i64::try_from(now.as_secs()).map_err(drop).and_then(|now| ASN1Time::from_timestamp(now).map_err(drop))
-    else {
-        return false;
-    };
-    x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, parsed)| parsed.validity().is_valid_at(now))
+fn is_valid(certificate: &[u8], now: UnixTime) -> bool {
+    Certificate::read(certificate).is_some_and(|certificate| certificate.is_valid_at(now.as_secs()))
 }
 
 impl ClientCertVerifier for AnchorsToo {

@@ -24,7 +24,7 @@ use super::{
     not_set_up,
     self_signed::{Unverified, make},
 };
-use crate::lock::lock;
+use crate::{certificate::Certificate, lock::lock};
 
 fn error(file: &Path, why: impl fmt::Display) -> TlsError {
     TlsError { file: file.to_owned(), why: why.to_string() }
@@ -247,9 +247,7 @@ fn is_good_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
     name.is_ok_and(|name| parsed.is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok()))
 }
 
-/// The last common name of a certificate's subject, as Go reads it; empty if there is none.
+/// The common name of a certificate; empty if there is none.
 fn common_name(certificate: &[u8]) -> String {
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return String::new() };
-    let names = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-    names.last().unwrap_or_default().to_owned()
+    Certificate::read(certificate).and_then(|certificate| certificate.common_name()).unwrap_or_default()
 }

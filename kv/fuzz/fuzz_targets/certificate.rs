@@ -1,0 +1,3 @@
+//! See `certificate` in `src/lib.rs`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hull_kv_fuzz::certificate(bytes));
