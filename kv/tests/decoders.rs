@@ -80,6 +80,11 @@ fn what_a_client_of_http2_sends_damaged_in_any_way_ends_no_more_than_its_connect
 }
 
 #[test]
+fn answers_of_name_servers_damaged_in_any_way_are_refused_or_hold_addresses() {
+    replay("dns", targets::dns);
+}
+
+#[test]
 fn the_state_machine_takes_any_command() {
     replay("commands", targets::commands);
 }
