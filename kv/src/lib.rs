@@ -15,6 +15,7 @@ pub mod limits;
 mod lock;
 mod memory;
 pub mod metrics;
+pub mod names;
 mod patience;
 pub mod peer;
 pub mod serve;

@@ -31,6 +31,7 @@ use crate::{
     limits::{CATCH_UP_BYTES, SNAPSHOT_BURST_BYTES, SNAPSHOT_MEMORY_SHARE},
     lock::{read, write},
     memory,
+    names::Names,
     peer::{Dialer, Door, Incoming, Local, Network, PeerListener},
     shared::Shared,
     tls::{Tls, TlsError, TlsFiles, not_set_up},
@@ -124,7 +125,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
         files.clone().map(|files| Tls::load(files, protocols).map(Arc::new)).transpose().map_err(ServeError::Tls)
     };
     let client_tls = load(&config.security.clients, &["h2", "http/1.1"])?;
-    let dialer = Dialer { tls: load(&config.security.peers, &[])? };
+    let dialer = Dialer { tls: load(&config.security.peers, &[])?, names: Names::default() };
     let logins = logins(config)?;
     let birth = join::birth(config, &*disk, &dialer).await?;
     let memory = memory::total();

@@ -85,6 +85,11 @@ fn certificates_damaged_in_any_way_are_read_or_refused() {
 }
 
 #[test]
+fn answers_of_name_servers_damaged_in_any_way_are_refused_or_hold_addresses() {
+    replay("dns", targets::dns);
+}
+
+#[test]
 fn the_state_machine_takes_any_command() {
     replay("commands", targets::commands);
 }

@@ -13,6 +13,7 @@ use hull_kv::{
     config::Config,
     disk::{Disk, Growth, MemoryDisk},
     import::{EtcdLog, read_store},
+    names::{Kind, NoAnswer, Question},
     peer::{FRAME_HEADER, Frame},
     shared::Shared,
     snapfile,
@@ -100,6 +101,19 @@ pub fn peer_words(bytes: &[u8]) {
     if let Ok(command) = Command::decode(bytes) {
         let again = Command::decode(command.encode_to_vec().as_slice());
         assert_eq!(again.as_ref(), Ok(&command));
+    }
+}
+
+/// A name server's answer. The id is taken from it, so that it fits; with another one it is nobody's answer.
+pub fn dns(bytes: &[u8]) {
+    let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    for kind in [Kind::A, Kind::Aaaa] {
+        let question = Question::new("db.example.org", kind).expect("a name");
+        let Ok(addresses) = question.answer(id, bytes) else { continue };
+        // The shortest record is one of the root.
+        assert!((1..=bytes.len() / 15).contains(&addresses.len()), "{addresses:?}");
+        assert!(addresses.iter().all(|address| address.is_ipv4() == (kind == Kind::A)), "{addresses:?}");
+        assert_eq!(question.answer(!id, bytes), Err(NoAnswer::NotOurs));
     }
 }
 

@@ -5,12 +5,15 @@ use bytes::{Bytes, BytesMut};
 use hull_kv_proto::hullpb::{Hello, Welcome, hello::Channel};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
     time::timeout,
 };
 
 use super::{FRAME_HEADER, Frame, NoFrame};
-use crate::tls::{Secure, Tls, not_set_up};
+use crate::{
+    names::Names,
+    tls::{Secure, Tls, not_set_up},
+};
 
 /// How long opening a connection, or the first answer on it, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -24,6 +27,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub struct Dialer {
     /// For addresses that start with `https://`.
     pub tls: Option<Arc<Tls>>,
+    /// Where the hosts in addresses are looked up.
+    pub names: Names,
 }
 
 impl Dialer {
@@ -55,7 +60,7 @@ impl Dialer {
             return Ok(Box::new(UnixStream::connect(host).await?));
         }
         let host = host.trim_end_matches('/');
-        let stream = TcpStream::connect(host).await?;
+        let stream = self.names.connect(host, PATIENCE).await?;
         stream.set_nodelay(true)?;
         match scheme {
             "http" => Ok(Box::new(stream)),
