@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod names;
 mod patience;
 pub mod peer;
+mod room;
 pub mod serve;
 pub mod shared;
 pub mod snapfile;

@@ -112,7 +112,9 @@ impl History {
             }
             _ => {
                 self.pack_last();
-                self.chunks.push(Chunk::open(vec![record]));
+                let mut records = Vec::with_capacity(HISTORY_CHUNK);
+                records.push(record);
+                self.chunks.push(Chunk::open(records));
             }
         }
     }

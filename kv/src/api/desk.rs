@@ -28,6 +28,7 @@ use crate::{
     limits::LINGER,
     lock::lock,
     patience::{Late, OutOfPatience, Patience},
+    room::likely,
 };
 
 /// Why there is no answer.
@@ -87,8 +88,7 @@ impl Desk {
             let comes_back_soon = ended.take().is_some_and(|at| at.elapsed() < LINGER);
             let queue = {
                 let mut queue = lock(&self.queue);
-                // As many are likely to come again.
-                let room = Vec::with_capacity(queue.len());
+                let room = Vec::with_capacity(likely(queue.len(), queue.capacity()));
                 std::mem::replace(&mut *queue, room)
             };
             let turn = if let [input] = &*queue

@@ -2,7 +2,7 @@
 use hull_kv_core::{Response, StreamId};
 
 use super::{AnswerReply, Failed, ProposalReply, ReadReply};
-use crate::shared::Shared;
+use crate::{room::likely, shared::Shared};
 
 /// One answer, and who gets it.
 #[derive(Debug)]
@@ -37,9 +37,10 @@ impl Answers {
         shared.wake(&self.woken);
     }
 
-    /// Takes them out, and makes room for as many.
+    /// Takes them out, and makes room for those that are likely to come.
     pub(super) fn take(&mut self) -> Self {
-        let room = Self { answers: Vec::with_capacity(self.answers.len()), woken: Vec::new() };
+        let room = likely(self.answers.len(), self.answers.capacity());
+        let room = Self { answers: Vec::with_capacity(room), woken: Vec::new() };
         std::mem::replace(self, room)
     }
 

@@ -22,6 +22,7 @@ use crate::{
     limits::{MAX_BATCH_BYTES, MAX_REQUEST_BYTES},
     lock::read,
     peer::Word,
+    room::likely,
 };
 
 /// Where a proposal is.
@@ -272,7 +273,8 @@ impl Driver {
         }
         let appends = &mut self.proposals.appends;
         let count = appends.entries.len();
-        let room = Appends { term: 0, entries: Vec::with_capacity(count), from: Vec::with_capacity(count) };
+        let room = likely(count, appends.entries.capacity());
+        let room = Appends { term: 0, entries: Vec::with_capacity(room), from: Vec::with_capacity(room) };
         let Appends { term, entries, from } = std::mem::replace(appends, room);
         let leads = self.raft.raft.state == StateRole::Leader && self.raft.raft.term == term;
         if leads && self.append(entries) {

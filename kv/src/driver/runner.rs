@@ -177,6 +177,8 @@ impl Runner {
 
     fn queue_up(&mut self, input: Input) {
         match input {
+            // None of them is moved.
+            Input::Many(inputs) if self.queue.is_empty() => self.queue = inputs.into(),
             Input::Many(inputs) => self.queue.extend(inputs),
             input => self.queue.push_back(input),
         }
