@@ -126,32 +126,114 @@ async fn every_method_of_the_proto_files_is_there() {
     }
 }
 
+/// Code and words that a call ends with, whatever its body is, with one more header.
+async fn end_of(member: &Member, path: &str, header: (&str, &str), body: &'static [u8]) -> (String, String) {
+    let request = Request::post(format!("http://x{path}")).header("content-type", "application/grpc");
+    let request = request.header(header.0, header.1).body(()).expect("request");
+    let (answer, mut to) = connect(member).await.send_request(request, false).expect("send");
+    let _ = to.send_data(Bytes::from_static(body), true);
+    let (head, mut body) = answer.await.expect("answer").into_parts();
+    while let Some(data) = body.data().await {
+        body.flow_control().release_capacity(data.expect("data").len()).expect("capacity");
+    }
+    let end = body.trailers().await.expect("trailers").unwrap_or(head.headers);
+    let said = |name: &str| end.get(name).map_or("", |value| value.to_str().expect("text"));
+    (said("grpc-status").to_owned(), said("grpc-message").replace("%20", " ").replace("%22", "\""))
+}
+
+const NO_HEADER: (&str, &str) = ("te", "trailers");
+const PUT: &str = "/etcdserverpb.KV/Put";
+const STATUS: &str = "/etcdserverpb.Maintenance/Status";
+const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
 #[tokio::test]
-async fn what_is_compressed_is_refused_in_the_words_of_etcds_library() {
+async fn what_is_compressed_cut_off_or_malformed_is_refused_in_the_words_of_etcds_library() {
     let folder = folder();
     let member = Member::start(folder.path());
-    for path in ["/etcdserverpb.KV/Put", "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Watch/Watch"] {
-        let request = Request::post(format!("http://x{path}")).header("content-type", "application/grpc");
-        let request = request.header("grpc-encoding", "gzip").body(()).expect("request");
-        let (answer, mut body) = connect(&member).await.send_request(request, false).expect("send");
-        let _ = body.send_data(Bytes::from_static(&[1, 0, 0, 0, 0]), true);
-        let head = answer.await.expect("answer").into_parts().0.headers;
-        assert_eq!(head["grpc-status"], "12", "{path}");
-        assert_eq!(
-            head["grpc-message"],
-            "grpc:%20Decompressor%20is%20not%20installed%20for%20grpc-encoding%20%22gzip%22"
-        );
-        // Flagged, but not said how.
-        let mut frame = vec![1, 0, 0, 0, 2];
-        frame.extend_from_slice(&[0x0a, 0]);
-        let request = Request::post(format!("http://x{path}")).header("content-type", "application/grpc").body(());
-        let (answer, mut body) = connect(&member).await.send_request(request.expect("request"), false).expect("send");
-        let _ = body.send_data(frame.into(), true);
-        let (head, mut body) = answer.await.expect("answer").into_parts();
-        while body.data().await.is_some() {}
-        let end = body.trailers().await.expect("trailers").unwrap_or(head.headers);
-        assert_eq!(end["grpc-status"], "13", "{path}");
+    let told = |code: &str, words: &str| (code.to_owned(), words.to_owned());
+    for path in [PUT, STATUS, SNAPSHOT] {
+        let not_installed = told("12", "grpc: Decompressor is not installed for grpc-encoding \"gzip\"");
+        assert_eq!(end_of(&member, path, ("grpc-encoding", "gzip"), &[1, 0, 0, 0, 0]).await, not_installed, "{path}");
+        let flagged = told("13", "grpc: compressed flag set with identity or empty encoding");
+        assert_eq!(end_of(&member, path, ("grpc-encoding", "identity"), &[1, 0, 0, 0, 0]).await, flagged, "{path}");
+        assert_eq!(end_of(&member, path, NO_HEADER, &[]).await, told("2", "EOF"), "{path}");
+        assert_eq!(end_of(&member, path, NO_HEADER, &[0, 0, 0, 0, 9, 1]).await, told("2", "unexpected EOF"), "{path}");
+        let (code, words) = end_of(&member, path, NO_HEADER, &[0, 0, 0, 0, 2, 0xff, 0xff]).await;
+        assert!(code == "13" && words.starts_with("grpc: error unmarshalling request: "), "{path}: {code} {words}");
     }
+    // Whether or not a client wants a leader, its watch ends as told.
+    for header in [NO_HEADER, ("hasleader", "true")] {
+        assert_eq!(end_of(&member, WATCH, header, &[0, 0, 0, 0, 9, 1]).await, told("13", "unexpected EOF"));
+        let (code, words) = end_of(&member, WATCH, header, &[0, 0, 0, 0, 2, 0xff, 0xff]).await;
+        assert!(code == "13" && words.starts_with("grpc: failed to unmarshal the received message"), "{code} {words}");
+    }
+    // A second message in a call with one is passed over.
+    let two = [0, 0, 0, 0, 3, 0x0a, 1, b'a', 0, 0, 0, 0, 3, 0x0a, 1, b'b'];
+    assert_eq!(end_of(&member, PUT, ("hasleader", "true"), Box::leak(Box::new(two))).await.0, "0");
+    assert!(member.http("GET", "/kv?key=a", "").0.starts_with("HTTP/1.1 200"));
+    assert!(member.http("GET", "/kv?key=b", "").0.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn what_only_looks_like_grpc_calls_nothing() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    for (method, kind) in
+        [("POST", "application/grpcfoo"), ("POST", "application/grpc-web"), ("GET", "application/grpc")]
+    {
+        let request = Request::builder().method(method).uri(format!("http://x{PUT}")).header("content-type", kind);
+        let request = request.body(()).expect("request");
+        let (answer, mut to) = connect(&member).await.send_request(request, false).expect("send");
+        let _ = to.send_data(Bytes::from_static(&[0, 0, 0, 0, 3, 0x0a, 1, b'a']), true);
+        assert_eq!(answer.await.expect("answer").status(), 404, "{method} {kind}");
+    }
+    assert!(member.http("GET", "/kv?key=a", "").0.starts_with("HTTP/1.1 404"), "nothing was put");
+}
+
+#[tokio::test]
+async fn names_of_what_is_not_there_are_not_counted_even_without_a_leader() {
+    let folder = folder();
+    // The others of three never start.
+    let port = support::free_port();
+    let peers = [support::free_port(), support::free_port(), support::free_port()];
+    let urls = peers.map(|port| format!("http://127.0.0.1:{port}"));
+    let cluster = format!("a={},b={},c={}", urls[0], urls[1], urls[2]);
+    let flags = ["--name", "a", "--initial-cluster", &cluster, "--initial-advertise-peer-urls", &urls[0]];
+    let member = Member::spawn(folder.path(), port, &flags).member;
+    while TcpStream::connect(member.endpoint()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(end_of(&member, "/evil.A/B", ("hasleader", "true"), &[0, 0, 0, 0, 0]).await.0, "12");
+    assert_eq!(end_of(&member, PUT, ("hasleader", "true"), &[0, 0, 0, 0, 0]).await.0, "14");
+    let metrics = member.http("GET", "/metrics", "").1;
+    assert!(metrics.contains("grpc_method=\"Put\"") && !metrics.contains("evil"), "{metrics}");
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_of_their_ranges_hold_nobody_up() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let value = "v".repeat(120_000);
+    for key in 'k'..'w' {
+        assert!(member.http("PUT", &format!("/kv?key={key}"), &value).0.starts_with("HTTP/1.1 200"));
+    }
+    let stream = TcpStream::connect(member.endpoint()).await.expect("connect");
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) = builder.initial_window_size(0).handshake(stream).await.expect("handshake");
+    tokio::spawn(connection);
+    let range = Bytes::from_static(&[0, 0, 0, 0, 6, 0x0a, 1, b'k', 0x12, 1, b'z']);
+    let mut stalled = Vec::new();
+    for _ in 0..600 {
+        let request = Request::post("http://x/etcdserverpb.KV/Range").header("content-type", "application/grpc");
+        let mut client = client.clone().ready().await.expect("ready");
+        let (answer, mut to) = client.send_request(request.body(()).expect("request"), false).expect("send");
+        to.send_data(range.clone(), true).expect("send");
+        stalled.push(answer.await.expect("a head"));
+    }
+    let others = tokio::time::timeout(Duration::from_secs(20), call(&member, "/etcdserverpb.KV/Range", &range[5..]));
+    assert!(others.await.expect("in time").expect("an answer").len() > 12 * 120_000);
+    assert_eq!(stalled.len(), 600);
 }
 
 #[tokio::test]

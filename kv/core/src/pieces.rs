@@ -98,9 +98,13 @@ impl RangePlan {
     /// Looks at so many more keys.
     pub fn step(&mut self, store: &Store, keys: usize) -> Planned {
         let after = self.after.take();
+        let mut seen = 0;
         for (key, rev) in store.index.range_after(&self.range, after.as_deref(), self.at).take(keys) {
             self.total += 1;
-            self.after = Some(Key::clone(key));
+            seen += 1;
+            if seen == keys {
+                self.after = Some(Key::clone(key));
+            }
             if self.found.len() >= self.enough {
                 continue;
             }
@@ -115,6 +119,11 @@ impl RangePlan {
     /// Bytes of the pairs that were found so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How many pairs were found so far.
+    pub fn pairs(&self) -> usize {
+        self.found.len()
     }
 
     /// The answer, once every key was looked at.

@@ -33,7 +33,7 @@ use crate::{
 /// The watcher number in answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
 
-/// The client is gone.
+/// The client is gone, or what it sent was no request.
 struct Gone;
 
 /// How one watcher wants its answers.
@@ -72,6 +72,8 @@ pub(crate) struct WatchStream<R> {
     asked_progress: usize,
     /// The next round of progress.
     progress: Pin<Box<Sleep>>,
+    /// Why the client's requests ended, if one was none.
+    broken: Option<Status>,
 }
 
 /// Whether the client still asks.
@@ -95,7 +97,7 @@ impl Api {
                 response = stream.next() => response,
                 () = out.closed() => None,
             } {
-                if out.send(Ok(response)).await.is_err() {
+                if out.send(response).await.is_err() {
                     return;
                 }
             }
@@ -114,6 +116,7 @@ impl Api {
             ready: VecDeque::new(),
             asked_progress: 0,
             progress: Box::pin(tokio::time::sleep(self.bounds().progress_every)),
+            broken: None,
         }
     }
 }
@@ -122,23 +125,23 @@ impl<R> WatchStream<R>
 where
     R: Stream<Item = Result<WatchRequest, Status>> + Unpin,
 {
-    /// What it was asked by, when it has ended.
-    pub(crate) fn into_requests(self) -> R {
-        self.requests
-    }
-
-    /// The next answer; `None` once the client is gone. A client that only stops asking goes on listening.
-    pub(crate) async fn next(&mut self) -> Option<WatchResponse> {
+    /// The next answer, or why there is none any more; `None` once the client is gone. A client that only stops asking goes on
+    /// listening.
+    pub(crate) async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
         loop {
             if let Some(response) = self.ready.pop_front() {
-                return Some(response);
+                return Some(Ok(response));
             }
-            if self.watchers.has_pending() {
-                self.hear_or_read().await.ok()?;
+            let heard = if self.watchers.has_pending() {
+                self.hear_or_read().await
             } else if self.asked_progress > 0 {
                 self.answer_progress();
+                Ok(())
             } else {
-                self.wait().await.ok()?;
+                self.wait().await
+            };
+            if let Err(Gone) = heard {
+                return self.broken.take().map(Err);
             }
         }
     }
@@ -179,7 +182,10 @@ where
     fn take(&mut self, request: Option<Result<WatchRequest, Status>>) -> Result<(), Gone> {
         match request {
             None => self.asking = Asking::NoMore,
-            Some(Err(_)) => return Err(Gone),
+            Some(Err(status)) => {
+                self.broken = Some(status);
+                return Err(Gone);
+            }
             Some(Ok(request)) => match request.request_union {
                 Some(RequestUnion::CreateRequest(create)) => self.create(create),
                 Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),

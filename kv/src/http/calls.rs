@@ -1,45 +1,47 @@
 //! Every method of gRPC by its path. What is asked most often has a way of its own before it comes here: [`super::direct`] and
 //! [`super::streaming`].
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::Response;
-use hull_kv_proto::gateway::ROUTES;
+use hull_kv_proto::{etcdserverpb::SnapshotRequest, gateway::ROUTES};
 use prost::Message;
 use tonic::{Status, body::Body};
 
 use super::{
-    frames,
+    frames, health, large,
     messages::{Messages, decoded, malformed, whole},
-    unary::framed,
+    streaming,
+    unary::{self, framed},
 };
 use crate::api::Api;
 
 /// The one message that answers a call, as it goes over the wire.
 type Answer = Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send>>;
 
-/// Answers a call of any method but Range and those of the health service. A request with one message is no larger than `largest`
-/// (bytes).
+/// Answers a call. A request with one message is no larger than `largest` (bytes).
 ///
 /// # Errors
-/// There is no such method, the request is none, or the refusal of whoever was asked.
+/// The request is none, or the refusal of whoever was asked.
 pub(super) async fn answer(api: Api, path: &str, body: Body, largest: usize) -> Result<Response<Body>, Status> {
     match path {
-        "/etcdserverpb.Watch/Watch" => Ok(frames::many(api.watch(Messages::new(body)))),
-        "/etcdserverpb.Lease/LeaseKeepAlive" => Ok(frames::many(api.keep_alives(Messages::new(body)))),
+        unary::RANGE => large::range(api, body, largest).await,
+        streaming::WATCH => Ok(frames::many(api.watch(Messages::new(body)))),
+        streaming::KEEP_ALIVE => Ok(frames::many(api.keep_alives(Messages::new(body)))),
         "/etcdserverpb.Maintenance/Snapshot" => {
-            whole(body, largest).await?;
+            let SnapshotRequest {} = decoded(whole(body, largest).await?)?;
             api.snapshot().await.map(frames::many)
         }
         "/v3electionpb.Election/Observe" => {
             let request = decoded(whole(body, largest).await?)?;
             Ok(frames::many(api.observe(request)))
         }
-        // Nobody sends a body to the end to hear that there is no such method.
-        _ if ROUTES.iter().all(|route| route.grpc != path) => Err(unknown(path)),
+        health::CHECK => health::check(&api.shared, body).await,
+        health::WATCH => health::watch(Arc::clone(&api.shared), body).await,
         _ => {
             let request = whole(body, largest).await?;
-            Ok(frames::one(begin(api, path, request).ok_or_else(|| unknown(path))?.await?))
+            let answer = begin(api, path, request).ok_or_else(|| Status::internal("nobody answers this method"))?;
+            Ok(frames::one(answer.await?))
         }
     }
 }
@@ -47,9 +49,9 @@ pub(super) async fn answer(api: Api, path: &str, body: Body, largest: usize) -> 
 /// Begins a call with one request and one answer; `None` if there is no such method.
 fn begin(api: Api, path: &str, request: Bytes) -> Option<Answer> {
     let answer = match path {
-        "/etcdserverpb.KV/Put" => one(request, |request| api.put(request)),
-        "/etcdserverpb.KV/DeleteRange" => one(request, |request| api.delete_range(request)),
-        "/etcdserverpb.KV/Txn" => one(request, |request| api.txn(request)),
+        unary::PUT => one(request, |request| api.put(request)),
+        unary::DELETE_RANGE => one(request, |request| api.delete_range(request)),
+        unary::TXN => one(request, |request| api.txn(request)),
         "/etcdserverpb.KV/Compact" => one(request, |request| api.compact(request)),
         "/etcdserverpb.Lease/LeaseGrant" => one(request, |request| api.lease_grant(request)),
         "/etcdserverpb.Lease/LeaseRevoke" => one(request, |request| api.lease_revoke(request)),
@@ -111,15 +113,21 @@ where
     }
 }
 
-/// No such service or method, in the words of etcd's gRPC library.
-pub(super) fn unknown(path: &str) -> Status {
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-    let is_there = |known: &str| known.trim_start_matches('/').split('/').next() == Some(service);
-    if service == "grpc.health.v1.Health" || ROUTES.iter().any(|route| is_there(route.grpc)) {
-        Status::unimplemented(format!("unknown method {method} for service {service}"))
-    } else {
-        Status::unimplemented(format!("unknown service {service}"))
+/// What a call of something that is not there is told, in the words of etcd's gRPC library; `None` for what is there.
+pub(super) fn unknown(path: &str) -> Option<Status> {
+    let all = || ROUTES.iter().map(|route| route.grpc).chain([health::CHECK, health::WATCH]);
+    if all().any(|known| known == path) {
+        return None;
     }
+    let Some((service, method)) = path.trim_start_matches('/').rsplit_once('/') else {
+        return Some(Status::resource_exhausted(format!("malformed method name: {path:?}")));
+    };
+    let known = |path: &str| path.trim_start_matches('/').split('/').next() == Some(service);
+    Some(Status::unimplemented(if all().any(known) {
+        format!("unknown method {method} for service {service}")
+    } else {
+        format!("unknown service {service}")
+    }))
 }
 
 #[cfg(test)]
@@ -128,9 +136,11 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_by_service_and_method() {
-        let words = |path| unknown(path).message().to_owned();
-        assert_eq!(words("/etcdserverpb.KV/Nope"), "unknown method Nope for service etcdserverpb.KV");
-        assert_eq!(words("/nope.Nope/Nope"), "unknown service nope.Nope");
-        assert_eq!(words(""), "unknown service ");
+        let words = |path| unknown(path).map(|status| status.message().to_owned());
+        assert_eq!(words("/etcdserverpb.KV/Nope").as_deref(), Some("unknown method Nope for service etcdserverpb.KV"));
+        assert_eq!(words("/nope.Nope/Nope").as_deref(), Some("unknown service nope.Nope"));
+        assert_eq!(words("/etcdserverpb.KV/Put/x").as_deref(), Some("unknown service etcdserverpb.KV/Put"));
+        assert_eq!(words("/nope").as_deref(), Some("malformed method name: \"/nope\""));
+        assert_eq!((words("/etcdserverpb.KV/Put"), words(health::WATCH)), (None, None));
     }
 }

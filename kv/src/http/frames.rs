@@ -38,14 +38,14 @@ pub(super) fn one(message: Bytes) -> Response<Body> {
     answer(Frames { first: Some(message), rest: Rest::Nothing, end: Some(well()) })
 }
 
-/// An answer of one message that comes in pieces. It cannot be told of one that fails, since its length is known by then: the
-/// exchange breaks.
-pub(super) fn pieces(first: Bytes, rest: mpsc::Receiver<Result<Bytes, Status>>) -> Response<Body> {
-    answer(Frames { first: Some(first), rest: Rest::Pieces(rest), end: Some(well()) })
+/// An answer of one message of `length` bytes that comes in pieces behind `first`. It cannot be told of one that fails, since its length
+/// is known by then: the exchange breaks.
+pub(super) fn pieces(first: Bytes, length: u64, rest: mpsc::Receiver<Result<Bytes, Status>>) -> Response<Body> {
+    answer(Frames { first: Some(first), rest: Rest::Pieces { left: length, from: rest }, end: Some(well()) })
 }
 
 /// An answer of many messages, as they come.
-pub(super) fn many(messages: impl Messages + Send + 'static) -> Response<Body> {
+pub(super) fn many(messages: impl Outgoing + Send + 'static) -> Response<Body> {
     answer(Frames { first: None, rest: Rest::Messages(Box::new(messages)), end: Some(well()) })
 }
 
@@ -54,12 +54,12 @@ fn answer(frames: Frames) -> Response<Body> {
 }
 
 /// Messages as they come, as they go over the wire.
-pub(super) trait Messages {
+pub(super) trait Outgoing {
     /// The next one. A refusal is the last.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
 }
 
-impl<T: prost::Message> Messages for Answers<T> {
+impl<T: prost::Message> Outgoing for Answers<T> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         self.poll_recv(context).map(|next| next.map(|next| next.map(|message| framed(&message))))
     }
@@ -74,8 +74,12 @@ struct Frames {
 
 enum Rest {
     Nothing,
-    Pieces(mpsc::Receiver<Result<Bytes, Status>>),
-    Messages(Box<dyn Messages + Send>),
+    Pieces {
+        /// Bytes that are to come.
+        left: u64,
+        from: mpsc::Receiver<Result<Bytes, Status>>,
+    },
+    Messages(Box<dyn Outgoing + Send>),
 }
 
 impl http_body::Body for Frames {
@@ -86,17 +90,26 @@ impl http_body::Body for Frames {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let next = match &mut self.rest {
-            Rest::Nothing => Poll::Ready(None),
-            Rest::Pieces(pieces) => pieces.poll_recv(context),
-            Rest::Messages(messages) => messages.poll(context),
-        };
-        match (next, &self.rest) {
-            (Poll::Pending, _) => return Poll::Pending,
-            (Poll::Ready(Some(Ok(data))), _) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            (Poll::Ready(Some(Err(why))), Rest::Messages(_)) => self.end = Some(refusal(&why)),
-            (Poll::Ready(Some(Err(why))), _) => return Poll::Ready(Some(Err(why))),
-            (Poll::Ready(None), _) => {}
+        match &mut self.rest {
+            Rest::Nothing => {}
+            Rest::Pieces { left, from } => match from.poll_recv(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(piece)) => {
+                    *left = left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+                    return Poll::Ready(Some(piece.map(Frame::data)));
+                }
+                // Whoever made the pieces has given the client up.
+                Poll::Ready(None) if *left > 0 => {
+                    return Poll::Ready(Some(Err(Status::aborted("an answer that nobody took"))));
+                }
+                Poll::Ready(None) => {}
+            },
+            Rest::Messages(messages) => match messages.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(message))) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+                Poll::Ready(Some(Err(why))) => self.end = Some(refusal(&why)),
+                Poll::Ready(None) => {}
+            },
         }
         self.rest = Rest::Nothing;
         Poll::Ready(self.end.take().map(|end| Ok(Frame::trailers(end))))

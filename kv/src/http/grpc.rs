@@ -1,25 +1,21 @@
 //! gRPC: what holds for every call, and who answers it.
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use tonic::{Code, Status, body::Body};
 
 use super::{
     calls,
     head::{Head, Leader},
-    health, large, led, unary,
+    led,
 };
-use crate::{
-    api::Api,
-    limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES},
-    shared::Shared,
-};
+use crate::{api::Api, limits::GRPC_OVERHEAD_BYTES, shared::Shared};
 
-/// Largest message of a watch or keep-alive (bytes).
-pub(super) const MAX_MESSAGE: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
-
+/// Whether a request is a call: gRPC's content types are `application/grpc` and what begins so with a `+` or `;` behind.
 pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
-    request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let kind =
+        request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    request.method() == Method::POST && matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
 /// Answers a gRPC call; an unknown service or method is `Unimplemented`, in the words of etcd's gRPC library.
@@ -28,8 +24,15 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     let needs_leader = Head::of(&request).leader == Leader::Required;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    if let Some(unknown) = calls::unknown(path) {
+        // Whoever calls what does not exist must not fill the memory with names.
+        return unknown.into_http();
+    }
     let response = match before(&api, needs_leader, &head.headers).await {
-        Ok(()) => reply(api, path, body).await,
+        Ok(()) => {
+            let largest = api.bounds().request_bytes + GRPC_OVERHEAD_BYTES;
+            calls::answer(api, path, body, largest).await
+        }
         Err(status) => Err(status),
     };
     let response = counted(&shared, path, response.unwrap_or_else(Status::into_http));
@@ -50,16 +53,6 @@ async fn before(api: &Api, needs_leader: bool, headers: &HeaderMap) -> Result<()
         )));
     }
     if api.must_learn_token() { api.learn_token().await } else { Ok(()) }
-}
-
-async fn reply(api: Api, path: &str, body: Body) -> Result<Response<Body>, Status> {
-    let largest = api.bounds().request_bytes + GRPC_OVERHEAD_BYTES;
-    match path {
-        unary::RANGE => large::range(api, body, largest).await,
-        health::CHECK => health::check(&api.shared, body).await,
-        health::WATCH => health::watch(Arc::clone(&api.shared), body).await,
-        _ => calls::answer(api, path, body, largest).await,
-    }
 }
 
 /// Counts an answer. A refusal is in the head; streams that break later count as begun well.

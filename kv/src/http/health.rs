@@ -87,7 +87,7 @@ struct Watched {
     looks: Interval,
 }
 
-impl frames::Messages for Watched {
+impl frames::Outgoing for Watched {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         while self.looks.poll_tick(context).is_ready() {
             let serves = if self.unknown { Serves::Unknown } else { Serves::now(&self.shared) };

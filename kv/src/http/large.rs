@@ -16,15 +16,15 @@ pub(super) async fn range(api: Api, body: Body, largest: usize) -> Result<Respon
     match api.range_of_any_size(&request).await? {
         Ranged::Whole(response) => Ok(frames::one(unary::framed(&response))),
         Ranged::Streamed(length, pieces) => {
-            let Ok(length) = u32::try_from(length) else {
+            let Ok(declared) = u32::try_from(length) else {
                 return Err(Status::resource_exhausted(format!(
                     "an answer of {length} bytes: gRPC counts no further than 4 GiB"
                 )));
             };
             let mut prefix = BytesMut::with_capacity(PREFIX);
             prefix.put_u8(0);
-            prefix.put_u32(length);
-            Ok(frames::pieces(prefix.freeze(), pieces))
+            prefix.put_u32(declared);
+            Ok(frames::pieces(prefix.freeze(), length, pieces))
         }
     }
 }

@@ -9,10 +9,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_core::Stream;
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
-use prost::Message;
+use prost::{DecodeError, Message};
 use tonic::{Status, body::Body};
 
-use super::{grpc::MAX_MESSAGE, unary::PREFIX};
+use super::unary::PREFIX;
+use crate::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
 
 /// Reads messages as they come. Errors are those of a broken call: nothing follows them.
 #[derive(Debug)]
@@ -20,19 +21,12 @@ pub(super) struct Messages<T, B> {
     body: B,
     /// What came and was not read yet; mostly whole messages.
     bytes: Bytes,
-    /// Why it ended, if a message was none.
-    broken: Option<Status>,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T, B> Messages<T, B> {
     pub(super) fn new(body: B) -> Self {
-        Self { body, bytes: Bytes::new(), broken: None, kind: PhantomData }
-    }
-
-    /// Why it ended, if a message was none.
-    pub(super) fn broken(self) -> Option<Status> {
-        self.broken
+        Self { body, bytes: Bytes::new(), kind: PhantomData }
     }
 }
 
@@ -47,9 +41,20 @@ pub(super) fn too_large(found: usize, most: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {most})"))
 }
 
-/// What is no message, in etcd's words.
-pub(super) fn malformed(why: &dyn std::fmt::Display) -> Status {
+/// Largest message of a watch or keep-alive (bytes).
+const MAX_MESSAGE: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
+
+/// What etcd's library says of a message that is not there to its end.
+const CUT_OFF: &str = "unexpected EOF";
+
+/// What is no message, in etcd's words for a call with one.
+pub(super) fn malformed(why: &DecodeError) -> Status {
     Status::internal(format!("grpc: error unmarshalling request: {why}"))
+}
+
+/// The same for a call with many.
+fn unreadable(why: &DecodeError) -> Status {
+    Status::internal(format!("grpc: failed to unmarshal the received message {why}"))
 }
 
 /// A message that says it is compressed, in a call that does not say how.
@@ -62,16 +67,18 @@ pub(super) fn decoded<T: Message + Default>(message: Bytes) -> Result<T, Status>
     T::decode(message).map_err(|why| malformed(&why))
 }
 
-/// The message of a body that holds one, without its length.
+/// The message of a body that holds one, without its length. What is behind it is passed over, as by etcd's library.
 ///
 /// # Errors
-/// It is larger than `largest` (bytes), compressed, or not whole.
+/// It is larger than `largest` (bytes), compressed, or not whole; in etcd's words and codes.
 pub(super) async fn whole(mut body: Body, largest: usize) -> Result<Bytes, Status> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await.transpose()? {
-        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
-        let length = declared(&bytes).unwrap_or_default().max(bytes.len().saturating_sub(PREFIX));
-        if length > largest {
+        let data = frame.into_data().unwrap_or_default();
+        if declared(&bytes).is_none_or(|length| bytes.len() < PREFIX + length) {
+            bytes.extend_from_slice(&data);
+        }
+        if let Some(length) = declared(&bytes).filter(|length| *length > largest) {
             return Err(too_large(length, largest));
         }
     }
@@ -82,7 +89,8 @@ pub(super) async fn whole(mut body: Body, largest: usize) -> Result<Bytes, Statu
             bytes.advance(PREFIX);
             Ok(bytes.split_to(length))
         }
-        _ => Err(malformed(&"unexpected EOF")),
+        None if bytes.is_empty() => Err(Status::unknown("EOF")),
+        _ => Err(Status::unknown(CUT_OFF)),
     }
 }
 
@@ -113,37 +121,24 @@ where
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.read(context);
-        if let Poll::Ready(Some(Err(status))) = &next {
-            self.broken = Some(status.clone());
-        }
-        next
-    }
-}
-
-impl<T, B> Messages<T, B>
-where
-    T: Message + Default,
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         loop {
             if let Some(message) = cut(&mut self.bytes)? {
-                return Poll::Ready(Some(decoded(message)));
+                return Poll::Ready(Some(T::decode(message).map_err(|why| unreadable(&why))));
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Poll::Pending };
             match frame {
                 // Trailers say nothing to a server.
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        self.bytes = join(std::mem::take(&mut self.bytes), data);
+                        let rest = std::mem::take(&mut self.bytes);
+                        self.bytes = join(rest, data);
                     }
                 }
                 // A client that takes its call back, as those do that wanted one answer, has nothing more to say and hears nothing
                 // more.
                 Some(Err(_)) => return Poll::Ready(None),
                 None if self.bytes.is_empty() => return Poll::Ready(None),
-                None => return Poll::Ready(Some(Err(malformed(&"unexpected EOF")))),
+                None => return Poll::Ready(Some(Err(Status::internal(CUT_OFF)))),
             }
         }
     }

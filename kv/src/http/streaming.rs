@@ -13,8 +13,8 @@ use super::{
 };
 use crate::api::Api;
 
-const WATCH: &str = "/etcdserverpb.Watch/Watch";
-const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+pub(super) const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
 /// Whether a path is such a call.
 pub(super) fn is_one(path: &str) -> bool {
@@ -38,12 +38,12 @@ pub(super) async fn serve(api: Api, exchange: Exchange) -> Result<(), Ended> {
 async fn watch(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {
     let mut watches = api.watches(Messages::<WatchRequest, _>::new(Received(body)));
     while let Some(response) = unless(|context| to.poll_reset(context), pin!(watches.next())).await? {
-        send_data(framed(&response), &mut to).await?;
+        match response {
+            Ok(response) => send_data(framed(&response), &mut to).await?,
+            Err(status) => return to.trailers(refusal(&status)),
+        }
     }
-    match watches.into_requests().broken() {
-        Some(status) => to.trailers(refusal(&status)),
-        None => to.well(),
-    }
+    to.well()
 }
 
 async fn keep_alive(api: &Api, body: Body, mut to: Sender) -> Result<(), Ended> {

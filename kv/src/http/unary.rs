@@ -19,9 +19,9 @@ pub(super) enum Call {
 }
 
 pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
-const PUT: &str = "/etcdserverpb.KV/Put";
-const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
-const TXN: &str = "/etcdserverpb.KV/Txn";
+pub(super) const PUT: &str = "/etcdserverpb.KV/Put";
+pub(super) const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
+pub(super) const TXN: &str = "/etcdserverpb.KV/Txn";
 
 /// Whether a path is that of such a call.
 pub(super) fn is_one(path: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Names of members, looked up as Go's own resolver does it, and so etcd's released programs: in /etc/hosts (hosts(5)),
-//! then at the name servers of /etc/resolv.conf (resolv.conf(5)). Not by getaddrinfo(3): in a static program it loads
+//! then at the name servers of /etc/resolv.conf (resolv.conf(5)); but if no server answers for a name, those below the next
+//! suffixes are not tried instead. Not by getaddrinfo(3): in a static program it loads
 //! the host's own libraries at run time, which need not fit, and it keeps a thread busy for each lookup.
 //!
 //! - [`host`]: what stands in an address; [`hosts`] and [`settings`]: the two files, as text; [`message`]: questions
@@ -34,6 +35,9 @@ const PORT: u16 = 53;
 
 /// A lookup may take one in so many parts of the time for a connection: the rest is for the addresses.
 const LOOKUP_SHARE: u32 = 2;
+
+/// Addresses of a host that are tried; an answer may hold thousands.
+const MOST_ADDRESSES: usize = 16;
 
 /// Where names are looked up.
 #[derive(Debug, Clone)]
@@ -90,8 +94,8 @@ impl Names {
             Host::Name(name) => self.look_up(name, patience).await.map_err(|why| Unresolved::new(host, why))?,
             Host::Neither => return Err(Unresolved::new(host, Why::NoName).into()),
         };
-        let mut addresses = Vec::with_capacity(found.len());
-        for address in found {
+        let mut addresses = Vec::with_capacity(found.len().min(MOST_ADDRESSES));
+        for address in found.into_iter().take(MOST_ADDRESSES) {
             let address =
                 socket_address(&address, port).map_err(|error| Unresolved::new(host, Why::Zone(address, error)))?;
             if !addresses.contains(&address) {

@@ -17,6 +17,9 @@ use crate::{
 
 /// How long opening a connection, or the first answer on it, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much of that is left for TLS, once there is a connection.
+const GREETING: Duration = Duration::from_millis(500);
 /// How long the other end may take nothing of what is written before the connection counts as broken.
 const STALLED: Duration = Duration::from_secs(10);
 /// What an incoming connection reads at once (bytes).
@@ -60,7 +63,7 @@ impl Dialer {
             return Ok(Box::new(UnixStream::connect(host).await?));
         }
         let host = host.trim_end_matches('/');
-        let stream = self.names.connect(host, PATIENCE).await?;
+        let stream = self.names.connect(host, PATIENCE - GREETING).await?;
         stream.set_nodelay(true)?;
         match scheme {
             "http" => Ok(Box::new(stream)),

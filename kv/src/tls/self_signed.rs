@@ -1,6 +1,13 @@
 //! Certificates signed by themselves (`--auto-tls`, `--peer-auto-tls`): lines that cannot be read without anything to set up. Who is
 //! at the other end nobody knows, as with etcd.
-use std::{fs, io, net::IpAddr, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{
@@ -10,8 +17,9 @@ use ring::{
 use rustls::{
     DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, alg_id},
+    crypto::{CryptoProvider, ring::default_provider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, alg_id, pem::PemObject as _},
+    sign::CertifiedKey,
 };
 
 use crate::der;
@@ -39,9 +47,10 @@ const SERIAL_BYTES: usize = 16;
 /// Characters of a line of PEM (RFC 7468, section 2).
 const LINE: usize = 64;
 
-/// Makes certificate and key unless they are there from an earlier start. The key is the owner's only.
+/// Makes certificate and key unless both are there from an earlier start and belong together: a power cut may have left one of them,
+/// or an old one. The key is its owner's only.
 pub(super) fn make(hosts: &[String], cert: &Path, key: &Path) -> io::Result<()> {
-    if cert.exists() && key.exists() {
+    if is_pair(cert, key) {
         return Ok(());
     }
     let folder = cert.parent().unwrap_or(Path::new("."));
@@ -49,8 +58,30 @@ pub(super) fn make(hosts: &[String], cert: &Path, key: &Path) -> io::Result<()> 
     let random = SystemRandom::new();
     let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(unspecified)?;
     let certificate = certificate(hosts, pair.as_ref(), &random)?;
-    write_private(key, pem("PRIVATE KEY", pair.as_ref()).as_bytes())?;
-    fs::write(cert, pem("CERTIFICATE", &certificate))
+    put(key, &pem("PRIVATE KEY", pair.as_ref()), 0o600)?;
+    put(cert, &pem("CERTIFICATE", &certificate), 0o644)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+fn is_pair(cert: &Path, key: &Path) -> bool {
+    let (Ok(cert), Ok(key)) = (CertificateDer::from_pem_file(cert), PrivateKeyDer::from_pem_file(key)) else {
+        return false;
+    };
+    CertifiedKey::from_der(vec![cert], key, &default_provider()).is_ok()
+}
+
+/// Writes a file whole: under its name there is the old one or the new one, never a part.
+fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Made now, so that its mode is this one.
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 /// What ring says of everything that fails.
@@ -66,10 +97,13 @@ fn certificate(hosts: &[String], pair: &[u8], random: &SystemRandom) -> io::Resu
     random.fill(&mut serial).map_err(unspecified)?;
     // Positive, and without a zero in front.
     serial[0] = serial[0] & 0x7f | 0x40;
-    let extensions = [
-        extension(EXTENDED_KEY_USAGE, &[der::write(der::OBJECT_ID, SERVERS), der::write(der::OBJECT_ID, CLIENTS)]),
-        extension(ALTERNATIVE_NAMES, &hosts.iter().map(|host| general_name(host)).collect::<Vec<_>>()),
-    ];
+    let uses = [der::write(der::OBJECT_ID, SERVERS), der::write(der::OBJECT_ID, CLIENTS)];
+    let mut extensions = vec![extension(EXTENDED_KEY_USAGE, &uses)];
+    // A member that only listens on sockets has no host; there is no list without a name in it.
+    if !hosts.is_empty() {
+        let names = hosts.iter().map(|host| general_name(host)).collect::<io::Result<Vec<_>>>()?;
+        extensions.push(extension(ALTERNATIVE_NAMES, &names));
+    }
     let algorithm = der::write(der::SEQUENCE, alg_id::ECDSA_SHA256.as_ref());
     let name = name("hull-kv");
     let said = sequence(&[
@@ -106,11 +140,15 @@ fn extension(id: &[u8], values: &[Vec<u8>]) -> Vec<u8> {
     sequence(&[der::write(der::OBJECT_ID, id), der::write(der::OCTET_STRING, &sequence(values))])
 }
 
-fn general_name(host: &str) -> Vec<u8> {
-    match host.trim_matches(['[', ']']).parse() {
-        Ok(IpAddr::V4(address)) => der::write(IP_ADDRESS, &address.octets()),
-        Ok(IpAddr::V6(address)) => der::write(IP_ADDRESS, &address.octets()),
-        Err(_) => der::write(DNS_NAME, host.as_bytes()),
+fn general_name(host: &str) -> io::Result<Vec<u8>> {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => Ok(der::write(IP_ADDRESS, &address.octets())),
+        Ok(IpAddr::V6(address)) => Ok(der::write(IP_ADDRESS, &address.octets())),
+        Err(_) if host.is_ascii() => Ok(der::write(DNS_NAME, host.as_bytes())),
+        Err(_) => {
+            let why = format!("{host:?} is no name for a certificate: ASCII was expected, as in xn--...");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+        }
     }
 }
 
@@ -126,12 +164,6 @@ fn pem(label: &str, bytes: &[u8]) -> String {
     }
     text.extend(["-----END ", label, "-----\n"]);
     text
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
 }
 
 /// Believes every certificate; only that the other end has its key is checked.
@@ -175,6 +207,8 @@ impl ServerCertVerifier for Unverified {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
     use rustls::{client::verify_server_name, server::ParsedCertificate};
 
@@ -190,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_good_for_its_hosts_and_no_others_and_for_all_time() {
-        let bytes = made(&["node-1.example", "192.0.2.7", "[2001:db8::1]"]);
+        let bytes = made(&["node-1.example", "192.0.2.7", "2001:db8::1"]);
         let parsed = ParsedCertificate::try_from(&bytes).expect("a certificate");
         let is_good_for =
             |host: &'static str| verify_server_name(&parsed, &ServerName::try_from(host).expect("a name")).is_ok();
@@ -217,5 +251,36 @@ mod tests {
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.take(der::BIT_STRING).expect("a key")[1..]);
         key.verify(&said, &signature[1..]).expect("its own signature");
         assert_ne!(made(&["a"]), bytes);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_is_made_anew_and_a_pair_is_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let make = || make(&["a".into()], &cert, &key).expect("made");
+        let files = || [fs::read(&cert).expect("certificate"), fs::read(&key).expect("key")];
+        make();
+        let first = files();
+        make();
+        assert_eq!(files(), first, "a pair is kept");
+        // Of a key that is there already, the mode does not count.
+        fs::write(&key, "").expect("an empty key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("mode");
+        make();
+        let second = files();
+        assert!(second.iter().zip(&first).all(|(new, old)| new != old), "both are new");
+        assert_eq!(fs::metadata(&key).expect("key").permissions().mode() & 0o777, 0o600);
+        fs::write(&cert, &first[0]).expect("the old certificate beside the new key");
+        make();
+        assert_ne!(files()[1], second[1]);
+        assert!(is_pair(&cert, &key));
+    }
+
+    #[test]
+    fn a_certificate_without_hosts_has_no_empty_list_and_one_for_no_name_is_refused() {
+        let id = der::write(der::OBJECT_ID, ALTERNATIVE_NAMES);
+        let has_list = |bytes: &[u8]| bytes.windows(id.len()).any(|found| found == id);
+        assert!(has_list(&made(&["a"])) && !has_list(&made(&[])));
+        assert!(general_name("Zoë").is_err());
     }
 }
