@@ -73,9 +73,7 @@ impl Api {
             }
         }
     }
-}
 
-impl Api {
     pub(crate) async fn auth_enable(self, request: AuthEnableRequest) -> Result<AuthEnableResponse, Status> {
         let header = self.change(Change::Enable(request)).await?;
         Ok(AuthEnableResponse { header })

@@ -61,10 +61,9 @@ impl Api {
             _ => Err(mismatch()),
         }
     }
-}
 
-// etcd says no revision in any of these headers.
-impl Api {
+    // etcd says no revision in any of the headers from here on.
+
     pub(crate) async fn member_add(self, mut request: MemberAddRequest) -> Result<MemberAddResponse, Status> {
         self.permit_admin().await?;
         check_urls(&request.peer_ur_ls)?;

@@ -82,9 +82,7 @@ impl Api {
             }
         }
     }
-}
 
-impl Api {
     pub(crate) async fn campaign(self, request: CampaignRequest) -> Result<CampaignResponse, Status> {
         self.campaign_for(request).await.map_err(passed_on)
     }

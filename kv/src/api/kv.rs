@@ -47,26 +47,6 @@ impl Api {
             Needs::Read(request, freshness) => self.txn_fresh(&request, freshness).await,
         }
     }
-}
-
-/// Whether every read of a transaction is content with what this member has.
-pub(super) fn is_serializable(request: &TxnRequest) -> bool {
-    let relaxed = |op: &RequestOp| matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable);
-    request.success.iter().chain(&request.failure).all(relaxed)
-}
-
-impl Api {
-    pub(crate) async fn put(self, request: PutRequest) -> Result<PutResponse, Status> {
-        self.put_logged(request).await
-    }
-
-    pub(crate) async fn delete_range(self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
-        self.delete_logged(request).await
-    }
-
-    pub(crate) async fn txn(self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        self.txn_either(request).await
-    }
 
     pub(crate) async fn compact(self, request: CompactionRequest) -> Result<CompactionResponse, Status> {
         let physical = request.physical;
@@ -79,4 +59,10 @@ impl Api {
         self.fill(&mut response.header);
         Ok(response)
     }
+}
+
+/// Whether every read of a transaction is content with what this member has.
+pub(super) fn is_serializable(request: &TxnRequest) -> bool {
+    let relaxed = |op: &RequestOp| matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable);
+    request.success.iter().chain(&request.failure).all(relaxed)
 }

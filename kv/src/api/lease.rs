@@ -55,9 +55,7 @@ impl Api {
         }
         self.ask_leader(About::TimeToLive(id)).await
     }
-}
 
-impl Api {
     pub(crate) async fn lease_grant(self, mut request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
         while request.id == 0 {
             request.id = Some(fresh_id()).filter(|id| !read(&self.shared.store).lessor().exists(*id)).unwrap_or(0);

@@ -18,9 +18,7 @@ impl Api {
         let header = header.ok_or_else(|| Status::unknown("mutex: session is expired"))?;
         Ok(LockResponse { header: Some(header), key: place.key })
     }
-}
 
-impl Api {
     pub(crate) async fn lock(self, request: LockRequest) -> Result<LockResponse, Status> {
         self.lock_for(request).await.map_err(passed_on)
     }

@@ -44,9 +44,7 @@ impl Api {
             ..StatusResponse::default()
         }
     }
-}
 
-impl Api {
     pub(crate) async fn alarm(self, request: AlarmRequest) -> Result<AlarmResponse, Status> {
         let mut response = if request.action() == AlarmAction::Get {
             self.linearize().await?;

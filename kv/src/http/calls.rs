@@ -49,9 +49,9 @@ pub(super) async fn answer(api: Api, path: &str, body: Body, largest: usize) -> 
 /// Begins a call with one request and one answer; `None` if there is no such method.
 fn begin(api: Api, path: &str, request: Bytes) -> Option<Answer> {
     let answer = match path {
-        unary::PUT => one(request, |request| api.put(request)),
-        unary::DELETE_RANGE => one(request, |request| api.delete_range(request)),
-        unary::TXN => one(request, |request| api.txn(request)),
+        unary::PUT => one(request, |request| async move { api.put_logged(request).await }),
+        unary::DELETE_RANGE => one(request, |request| async move { api.delete_logged(request).await }),
+        unary::TXN => one(request, |request| async move { api.txn_either(request).await }),
         "/etcdserverpb.KV/Compact" => one(request, |request| api.compact(request)),
         "/etcdserverpb.Lease/LeaseGrant" => one(request, |request| api.lease_grant(request)),
         "/etcdserverpb.Lease/LeaseRevoke" => one(request, |request| api.lease_revoke(request)),
