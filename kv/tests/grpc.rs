@@ -168,6 +168,13 @@ async fn what_is_compressed_cut_off_or_malformed_is_refused_in_the_words_of_etcd
         let (code, words) = end_of(&member, WATCH, header, &[0, 0, 0, 0, 2, 0xff, 0xff]).await;
         assert!(code == "13" && words.starts_with("grpc: failed to unmarshal the received message"), "{code} {words}");
     }
+    // Nobody waits for the end of a call whose one message is there.
+    let request = Request::post(format!("http://x{STATUS}")).header("content-type", "application/grpc").body(());
+    let (answer, mut open) = connect(&member).await.send_request(request.expect("request"), false).expect("send");
+    open.send_data(Bytes::from_static(&[0, 0, 0, 0, 0]), false).expect("send");
+    let mut body = answer.await.expect("answer").into_body();
+    while body.data().await.transpose().expect("data").is_some() {}
+    assert_eq!(body.trailers().await.expect("end").expect("trailers")["grpc-status"], "0");
     // A second message in a call with one is passed over.
     let two = [0, 0, 0, 0, 3, 0x0a, 1, b'a', 0, 0, 0, 0, 3, 0x0a, 1, b'b'];
     assert_eq!(end_of(&member, PUT, ("hasleader", "true"), Box::leak(Box::new(two))).await.0, "0");
@@ -206,6 +213,10 @@ async fn names_of_what_is_not_there_are_not_counted_even_without_a_leader() {
     }
     assert_eq!(end_of(&member, "/evil.A/B", ("hasleader", "true"), &[0, 0, 0, 0, 0]).await.0, "12");
     assert_eq!(end_of(&member, PUT, ("hasleader", "true"), &[0, 0, 0, 0, 0]).await.0, "14");
+    let wants_leader = "Grpc-Metadata-hasleader: true\r\n";
+    let (head, answer) =
+        member.http_with("POST", "/v3/kv/range", wants_leader, r#"{"key":"YQ==","serializable":true}"#);
+    assert!(head.starts_with("HTTP/1.1 503") && answer.contains("etcdserver: no leader"), "{head} {answer}");
     let metrics = member.http("GET", "/metrics", "").1;
     assert!(metrics.contains("grpc_method=\"Put\"") && !metrics.contains("evil"), "{metrics}");
 }

@@ -57,6 +57,9 @@ fn a_signed_token_counts_at_every_start_and_none_that_was_changed_or_signed_by_a
     let token = log_in(&member);
     assert_eq!(token.split('.').count(), 3, "{token}");
     assert!(read_with(&member, &token).0.starts_with("HTTP/1.1 200"));
+    // As grpc-gateway passes metadata on.
+    let metadata = format!("Grpc-Metadata-Token: {token}\r\n");
+    assert!(member.http_with("POST", "/v3/kv/range", &metadata, r#"{"key":"YQ=="}"#).0.starts_with("HTTP/1.1 200"));
     let changed = format!("{}A{}", &token[..10], &token[11..]);
     let (head, body) = read_with(&member, &changed);
     assert!(head.starts_with("HTTP/1.1 401") && body.contains("etcdserver: invalid auth token"), "{head} {body}");

@@ -16,7 +16,11 @@ use hull_kv_proto::{
 };
 use tonic::{Code, Status, body::Body};
 
-use super::{grpc, method_not_allowed, text, whole};
+use super::{
+    grpc,
+    head::{Head, Leader},
+    method_not_allowed, text, whole,
+};
 use crate::api::Api;
 
 /// JSON is larger than what it says: base64 adds a third, names and quotes the rest.
@@ -32,6 +36,7 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
+    let leader = Head::of(&request).leader;
     let Ok(body) = Limited::new(request.into_body(), JSON_TIMES * api.bounds().request_bytes).collect().await else {
         return refusal(&Status::invalid_argument("etcdserver: request is too large"));
     };
@@ -39,7 +44,7 @@ pub(super) async fn answer(api: Api, request: Request<Body>) -> Response<Body> {
         Ok(messages) => messages,
         Err(why) => return refusal(&Status::invalid_argument(why)),
     };
-    let response = grpc::answer(api.without_certificate(), call(route, &messages)).await;
+    let response = grpc::answer(api.without_certificate(), call(route, leader, &messages)).await;
     if let Some(status) = Status::from_header_map(response.headers())
         && status.code() != Code::Ok
     {
@@ -69,7 +74,7 @@ fn route(path: &str) -> Option<&'static Route> {
 }
 
 /// The gRPC request that says the same.
-fn call(route: &Route, messages: &[Vec<u8>]) -> Request<Body> {
+fn call(route: &Route, leader: Leader, messages: &[Vec<u8>]) -> Request<Body> {
     let mut frames = BytesMut::new();
     for message in messages {
         frames.put_u8(0);
@@ -81,6 +86,9 @@ fn call(route: &Route, messages: &[Vec<u8>]) -> Request<Body> {
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static(route.grpc);
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if leader == Leader::Required {
+        request.headers_mut().insert("hasleader", HeaderValue::from_static("true"));
+    }
     request
 }
 

@@ -46,8 +46,9 @@ impl<'a> Head<'a> {
             match name {
                 b"content-type" => is_grpc = value == b"application/grpc",
                 b"grpc-encoding" => encoded = true,
-                b"hasleader" if value == b"true" => leader = Leader::Required,
-                b"token" => token = token.or(Some(value)),
+                // The JSON gateway's way to say what gRPC's metadata say.
+                b"hasleader" | b"grpc-metadata-hasleader" if value == b"true" => leader = Leader::Required,
+                b"token" | b"grpc-metadata-token" => token = token.or(Some(value)),
                 b"authorization" => authorization = authorization.or(Some(value)),
                 _ => {}
             }

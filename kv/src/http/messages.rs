@@ -67,19 +67,18 @@ pub(super) fn decoded<T: Message + Default>(message: Bytes) -> Result<T, Status>
     T::decode(message).map_err(|why| malformed(&why))
 }
 
-/// The message of a body that holds one, without its length. What is behind it is passed over, as by etcd's library.
+/// The message of a body that holds one, without its length. What is behind it is not waited for, as by etcd's library.
 ///
 /// # Errors
 /// It is larger than `largest` (bytes), compressed, or not whole; in etcd's words and codes.
 pub(super) async fn whole(mut body: Body, largest: usize) -> Result<Bytes, Status> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await.transpose()? {
-        let data = frame.into_data().unwrap_or_default();
-        if declared(&bytes).is_none_or(|length| bytes.len() < PREFIX + length) {
-            bytes.extend_from_slice(&data);
-        }
-        if let Some(length) = declared(&bytes).filter(|length| *length > largest) {
-            return Err(too_large(length, largest));
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+        match declared(&bytes) {
+            Some(length) if length > largest => return Err(too_large(length, largest)),
+            Some(length) if bytes.len() >= PREFIX + length => break,
+            _ => {}
         }
     }
     let mut bytes = bytes.freeze();
