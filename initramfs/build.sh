@@ -30,7 +30,7 @@ build_programs() {
     # builds, so that the bytes are the same anywhere: the linker's script is found from the workspace, where cargo starts the compiler.
     local flags="-C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-Wl,-z,pack-relative-relocs"
     flags+=" -C link-arg=-Wl,-T,initramfs/no-unwind.ld -C llvm-args=-addrsig -C link-arg=-Wl,--icf=safe"
-    flags+=" -C llvm-args=-enable-machine-outliner=always -C llvm-args=-outliner-benefit-threshold=40"
+    flags+=" -C llvm-args=-enable-machine-outliner=always -C llvm-args=-outliner-benefit-threshold=96"
     local home=${CARGO_HOME:-$HOME/.cargo} registry
     flags+=" --remap-path-prefix=$home=/cargo --remap-path-prefix=$PWD=/hull"
     # Nor where crates came from, which a mirror would change: they must be there for their folder to be known. What is missing without

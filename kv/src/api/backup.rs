@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use hull_kv_proto::etcdserverpb::SnapshotResponse;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -40,14 +40,15 @@ pub(super) fn stream(shared: Arc<Shared>) -> Answers<SnapshotResponse> {
 
 fn send(shared: Arc<Shared>, out: &Out) -> Result<(), Stopped> {
     let database = Database::new(shared)?;
-    let mut pieces = Pieces { out, digest: Sha256::new(), left: database.bytes(), piece: Vec::with_capacity(PIECE) };
+    let mut pieces =
+        Pieces { out, digest: Context::new(&SHA256), left: database.bytes(), piece: Vec::with_capacity(PIECE) };
     database.write(&mut |page| pieces.add(&page))?;
     pieces.finish()
 }
 
 struct Pieces<'a> {
     out: &'a Out,
-    digest: Sha256,
+    digest: Context,
     /// Bytes of the file that were not sent yet.
     left: u64,
     piece: Vec<u8>,
@@ -84,7 +85,8 @@ impl Pieces<'_> {
         if !self.piece.is_empty() {
             self.send()?;
         }
-        let digest = std::mem::take(&mut self.digest).finalize();
-        self.blob(digest.to_vec())
+        // A copy, since the rest of it still sends.
+        let digest = self.digest.clone().finish();
+        self.blob(digest.as_ref().to_vec())
     }
 }

@@ -1,6 +1,6 @@
 //! How a member without data begins: as one of the first members of a cluster, or by joining one. Ids are etcd's.
 use hull_kv_core::{Applied, Member, Members, Store, Vote};
-use sha1::{Digest as _, Sha1};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 /// Where in the log the first members stand. Not at the start: an empty log there is a member that knows nothing, and
 /// must get them as a snapshot.
@@ -37,14 +37,15 @@ pub fn member_id(peer_urls: &[String], token: &str, added_at: Option<u64>) -> u6
     if let Some(seconds) = added_at {
         text.push_str(&seconds.to_string());
     }
-    first_word(&Sha1::digest(text.as_bytes()))
+    first_word(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref())
 }
 
 /// etcd's id of a cluster (`RaftCluster.genID`): the ids of its first members, in order.
 fn cluster_id(members: &[Member]) -> u64 {
     let mut ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     ids.sort_unstable();
-    first_word(&Sha1::digest(ids.into_iter().flat_map(u64::to_be_bytes).collect::<Vec<u8>>()))
+    let ids: Vec<u8> = ids.into_iter().flat_map(u64::to_be_bytes).collect();
+    first_word(digest(&SHA1_FOR_LEGACY_USE_ONLY, &ids).as_ref())
 }
 
 /// Never 0, which is raft's "nobody".
