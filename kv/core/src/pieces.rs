@@ -48,6 +48,7 @@ pub struct RangePlan {
     found: Vec<Found>,
     bytes: u64,
     total: usize,
+    planned: Planned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,11 +93,15 @@ impl RangePlan {
             found: Vec::new(),
             bytes: 0,
             total: 0,
+            planned: Planned::Part,
         }))
     }
 
-    /// Looks at so many more keys.
+    /// Looks at so many more keys, if there are any.
     pub fn step(&mut self, store: &Store, keys: usize) -> Planned {
+        if self.planned == Planned::All {
+            return Planned::All;
+        }
         let after = self.after.take();
         let mut seen = 0;
         for (key, rev) in store.index.range_after(&self.range, after.as_deref(), self.at).take(keys) {
@@ -113,7 +118,10 @@ impl RangePlan {
             self.bytes += u64::from(bytes);
             self.found.push(Found { rev, rank: self.order.rank(&record), bytes });
         }
-        if self.after.is_some() { Planned::Part } else { Planned::All }
+        if self.after.is_none() {
+            self.planned = Planned::All;
+        }
+        self.planned
     }
 
     /// Bytes of the pairs that were found so far.
