@@ -221,7 +221,8 @@ async fn a_name_without_an_address_is_looked_for_below_the_next_suffix_and_the_s
 #[tokio::test]
 async fn an_answer_too_large_for_a_datagram_comes_on_a_connection() {
     let server = Server::start(example, "", CONF);
-    assert_eq!(server.resolve("large.example.org").await.map(|found| found.len()), Ok(200));
+    // Of two hundred addresses, as many as are worth a try.
+    assert_eq!(server.resolve("large.example.org").await.map(|found| found.len()), Ok(16));
     let asked = server.asked.lock().expect("lock").clone();
     assert!(asked.contains(&("large.example.org".into(), A, Transport::Udp)), "{asked:?}");
     assert!(asked.contains(&("large.example.org".into(), A, Transport::Tcp)), "{asked:?}");
