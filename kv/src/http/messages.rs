@@ -31,13 +31,13 @@ impl<T, B> Messages<T, B> {
 }
 
 /// How long the message is that begins here, if its prefix is whole.
-pub(super) fn declared(bytes: &[u8]) -> Option<usize> {
+fn declared(bytes: &[u8]) -> Option<usize> {
     let [_, length @ ..] = bytes.first_chunk::<PREFIX>()?;
     Some(u32::from_be_bytes(*length) as usize)
 }
 
 /// A message larger than any may be, in etcd's words.
-pub(super) fn too_large(found: usize, most: usize) -> Status {
+fn too_large(found: usize, most: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {most})"))
 }
 
@@ -72,38 +72,27 @@ pub(super) fn decoded<T: Message + Default>(message: Bytes) -> Result<T, Status>
 /// # Errors
 /// It is larger than `largest` (bytes), compressed, or not whole; in etcd's words and codes.
 pub(super) async fn whole(mut body: Body, largest: usize) -> Result<Bytes, Status> {
-    let mut bytes = BytesMut::new();
+    let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await.transpose()? {
-        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
-        match declared(&bytes) {
-            Some(length) if length > largest => return Err(too_large(length, largest)),
-            Some(length) if bytes.len() >= PREFIX + length => break,
-            _ => {}
+        bytes = join(bytes, frame.into_data().unwrap_or_default());
+        if let Some(message) = cut(&mut bytes, largest)? {
+            return Ok(message);
         }
     }
-    let mut bytes = bytes.freeze();
-    match declared(&bytes) {
-        Some(_) if bytes[0] != 0 => Err(compressed()),
-        Some(length) if bytes.len() >= PREFIX + length => {
-            bytes.advance(PREFIX);
-            Ok(bytes.split_to(length))
-        }
-        None if bytes.is_empty() => Err(Status::unknown("EOF")),
-        _ => Err(Status::unknown(CUT_OFF)),
-    }
+    Err(Status::unknown(if bytes.is_empty() { "EOF" } else { CUT_OFF }))
 }
 
 /// Cuts the first message off, if it is whole.
 ///
 /// # Errors
-/// It is compressed, or larger than any may be.
-fn cut(bytes: &mut Bytes) -> Result<Option<Bytes>, Status> {
+/// It is compressed, or larger than `largest` (bytes).
+fn cut(bytes: &mut Bytes, largest: usize) -> Result<Option<Bytes>, Status> {
     let Some(length) = declared(bytes) else { return Ok(None) };
     if bytes[0] != 0 {
         return Err(compressed());
     }
-    if length > MAX_MESSAGE {
-        return Err(too_large(length, MAX_MESSAGE));
+    if length > largest {
+        return Err(too_large(length, largest));
     }
     if bytes.len() < PREFIX + length {
         return Ok(None);
@@ -121,7 +110,7 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(message) = cut(&mut self.bytes)? {
+            if let Some(message) = cut(&mut self.bytes, MAX_MESSAGE)? {
                 return Poll::Ready(Some(T::decode(message).map_err(|why| unreadable(&why))));
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Poll::Pending };
@@ -160,19 +149,19 @@ mod tests {
     #[test]
     fn messages_are_cut_off_however_they_come() {
         let mut bytes = Bytes::from_static(&[0, 0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(cut(&mut bytes).expect("whole"), Some(Bytes::from_static(&[7, 8])));
-        assert_eq!(cut(&mut bytes).expect("empty"), Some(Bytes::new()));
-        assert_eq!(cut(&mut bytes).expect("not all of the prefix"), None);
+        assert_eq!(cut(&mut bytes, MAX_MESSAGE).expect("whole"), Some(Bytes::from_static(&[7, 8])));
+        assert_eq!(cut(&mut bytes, MAX_MESSAGE).expect("empty"), Some(Bytes::new()));
+        assert_eq!(cut(&mut bytes, MAX_MESSAGE).expect("not all of the prefix"), None);
         bytes = join(bytes, Bytes::from_static(&[0, 3]));
-        assert_eq!(cut(&mut bytes).expect("no content yet"), None);
+        assert_eq!(cut(&mut bytes, MAX_MESSAGE).expect("no content yet"), None);
         bytes = join(bytes, Bytes::from_static(&[1, 2, 3, 0]));
-        assert_eq!(cut(&mut bytes).expect("whole"), Some(Bytes::from_static(&[1, 2, 3])));
+        assert_eq!(cut(&mut bytes, MAX_MESSAGE).expect("whole"), Some(Bytes::from_static(&[1, 2, 3])));
         assert_eq!(bytes, Bytes::from_static(&[0]));
     }
 
     #[test]
     fn what_is_compressed_or_too_large_is_refused() {
-        assert!(cut(&mut Bytes::from_static(&[1, 0, 0, 0, 0])).is_err());
-        assert!(cut(&mut Bytes::from_static(&[0, 255, 255, 255, 255])).is_err());
+        assert!(cut(&mut Bytes::from_static(&[1, 0, 0, 0, 0]), MAX_MESSAGE).is_err());
+        assert!(cut(&mut Bytes::from_static(&[0, 255, 255, 255, 255]), MAX_MESSAGE).is_err());
     }
 }
