@@ -62,7 +62,7 @@ impl<'a> Host<'a> {
 }
 
 /// Host and port of `host:port`; an address of IPv6 may stand in brackets.
-pub(super) fn split(text: &str) -> Option<(&str, u16)> {
+pub(crate) fn split(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     Some((host, port.parse().ok()?))

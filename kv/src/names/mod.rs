@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use host::split;
 use host::{Address, Host};
 pub use message::{Kind, NoAnswer, Question};
 use server::{Asked, Said, random, socket_address};

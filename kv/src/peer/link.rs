@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{FRAME_HEADER, Frame, NoFrame};
 use crate::{
-    names::Names,
+    names::{self, Names},
     tls::{Secure, Tls, not_set_up},
 };
 
@@ -70,7 +70,7 @@ impl Dialer {
             "https" => {
                 let needed = "--peer-cert-file, --peer-key-file and --peer-trusted-ca-file";
                 let tls = self.tls.as_ref().ok_or_else(|| not_set_up(needed))?;
-                let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+                let name = names::split(host).map_or(host, |(name, _)| name);
                 tls.connect(name, stream).await
             }
             _ => Err(wrong()),
