@@ -56,7 +56,7 @@ fn head(text: &mut String, plan: &Plan) {
 fn header(text: &mut String, plan: &Plan, what: &str, tail: &str) {
     let names: Vec<&str> = plan.subjects.iter().map(|subject| subject.name.as_str()).collect();
     line(text, &format!("| {what} | {} | {tail} |", names.join(" | ")));
-    line(text, &format!("|---|{}", "---|".repeat(names.len() + tail.split('|').count())));
+    line(text, &format!("|---|{}", "---|".repeat(names.len() + what.matches('|').count() + tail.split('|').count())));
 }
 
 fn spread(spread: Spread, digits: usize) -> String {
@@ -68,24 +68,26 @@ fn met(met: bool) -> &'static str {
     if met { "met" } else { "**not met**" }
 }
 
+/// The first two cells of a row.
+fn work(row: &Row) -> String {
+    format!("{} | {}", row.workload.name, row.workload.requests())
+}
+
 fn rates(text: &mut String, plan: &Plan, results: &Results) {
     line(text, "## Requests a second\n");
-    header(text, plan, "work", "ratio | target | ");
+    header(text, plan, "work | requests a run", "ratio | target | ");
     for row in &results.rows {
         let ratio = row.ratio(|sample| sample.rate, |sample| sample.rate);
         let cells: Vec<String> = row.spreads(|sample| sample.rate).into_iter().map(|rate| spread(rate, 0)).collect();
         let aim = row.workload.aim.rate;
-        line(
-            text,
-            &format!("| {} | {} | {ratio:.2} | {aim} | {} |", row.workload.name, cells.join(" | "), met(ratio >= aim)),
-        );
+        line(text, &format!("| {} | {} | {ratio:.2} | {aim} | {} |", work(row), cells.join(" | "), met(ratio >= aim)));
     }
 }
 
 fn processor(text: &mut String, plan: &Plan, rows: &[Row]) {
     line(text, "\n## Server processor time for 1,000 requests, ms\n");
     line(text, "User and system of every member, from /proc.\n");
-    header(text, plan, "work", "ratio | target | ");
+    header(text, plan, "work | requests a run", "ratio | target | ");
     for row in rows {
         let ratio = row.ratio(|sample| sample.processor, |sample| sample.processor);
         let cells: Vec<String> =
@@ -93,7 +95,7 @@ fn processor(text: &mut String, plan: &Plan, rows: &[Row]) {
         let aim = row.workload.aim.processor;
         let verdict = aim.map_or("", |aim| met(ratio <= aim));
         let aim = aim.map_or(String::new(), |aim| aim.to_string());
-        line(text, &format!("| {} | {} | {ratio:.2} | {aim} | {verdict} |", row.workload.name, cells.join(" | ")));
+        line(text, &format!("| {} | {} | {ratio:.2} | {aim} | {verdict} |", work(row), cells.join(" | ")));
     }
 }
 
@@ -108,13 +110,13 @@ fn tool(text: &mut String, plan: &Plan, rows: &[Row]) {
              {cores} processors are all there is. Of a client that waits for its one request it says nothing.\n"
         ),
     );
-    header(text, plan, "work", "ratio at most | target | ");
+    header(text, plan, "work | requests a run", "ratio at most | target | ");
     for row in rows.iter().filter(|row| row.workload.is_bound_by_tool()) {
         let most = row.ratio(|sample| cores as f64 * 1e6 / sample.tool, |sample| sample.rate);
         let cells: Vec<String> = row.spreads(|sample| sample.tool).into_iter().map(|spent| spread(spent, 1)).collect();
         let aim = row.workload.aim.rate;
         let verdict = if most >= aim { "" } else { "out of reach here" };
-        line(text, &format!("| {} | {} | {most:.2} | {aim} | {verdict} |", row.workload.name, cells.join(" | ")));
+        line(text, &format!("| {} | {} | {most:.2} | {aim} | {verdict} |", work(row), cells.join(" | ")));
     }
 }
 
