@@ -711,6 +711,25 @@ impl World {
         }
     }
 
+    /// What each member is at, for whoever reads of a violation.
+    fn members(&self) -> String {
+        let line = |(id, node): (&u64, &Node)| {
+            let Some(life) = &node.life else { return format!("{id:x}: retired {}", node.retired) };
+            let (term, leader, committed) = life.driver.standing();
+            let applied = life.driver.shared().store.read().map_or(0, |store| store.applied().index);
+            let members: Vec<String> = self
+                .members_at(*id)
+                .into_iter()
+                .map(|(id, learner)| format!("{id:x}{}", if learner { " (learner)" } else { "" }))
+                .collect();
+            format!(
+                "{id:x}: term {term}, leader {leader:x}, committed {committed}, applied {applied}, members {}",
+                members.join(", ")
+            )
+        };
+        self.nodes.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// After the calm: everything agrees, moves, and is explained.
     fn finish(mut self) -> Result<Report, Violation> {
         let mut states = BTreeSet::new();
@@ -724,11 +743,11 @@ impl World {
             }
         }
         if leader.is_none() {
-            return Err(Violation("faults end, and a leader is found: there is none".into()));
+            return Err(Violation(format!("faults end, and a leader is found: there is none\n{}", self.members())));
         }
         let recent = |record: &&Record| record.answered.is_some_and(|at| at + 2_000 > self.report.steps);
         if self.records.iter().filter(recent).count() == 0 {
-            return Err(Violation("faults end, and clients are answered: nobody is".into()));
+            return Err(Violation(format!("faults end, and clients are answered: nobody is\n{}", self.members())));
         }
         for key in 0..KEYS {
             if !is_linearizable(&self.records, key) {
