@@ -56,6 +56,8 @@ pub enum ServeError {
     Join(String),
     /// The disk lost what this member had acknowledged.
     Forgetful,
+    /// Other members lost what this one and they had acknowledged.
+    Contradicted,
     /// The disk refused while running, or something at the start did.
     Io {
         /// What was being done.
@@ -79,6 +81,13 @@ impl fmt::Display for ServeError {
                 "the leader knows of writes that this member acknowledged and does not have: its disk was lost or set \
                  back. The member stops rather than undo them; remove it (etcdctl member remove), remove its data \
                  folder, add it again (etcdctl member add), and start it with --initial-cluster-state existing",
+            ),
+            Self::Contradicted => f.write_str(
+                "the leader's log is another one than what this member knows to be committed: a majority lost its disks, and \
+                 acknowledged writes with them. This member still has them, and stops rather than serve either. To go on \
+                 with what it has, save a copy of its data folder, restore that into a new cluster (etcdctl snapshot \
+                 restore) and take it for the old one; to give those writes up, remove the member (etcdctl member remove) and its \
+                 data folder, and add it again (etcdctl member add)",
             ),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
@@ -210,6 +219,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
             Ok(())
         }
         Ended::Forgetful => Err(ServeError::Forgetful),
+        Ended::Contradicted => Err(ServeError::Contradicted),
     }
 }
 

@@ -3,6 +3,7 @@ mod support;
 
 use std::{
     collections::HashSet,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -502,14 +503,81 @@ async fn a_cluster_grows_from_one_to_three_loses_a_disk_and_shrinks_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_lost_its_disk_and_starts_as_new_is_told_what_to_do() {
+async fn a_member_that_lost_its_disk_does_not_start_with_its_old_flags() {
     let mut cluster = Cluster::start(3);
     cluster.client(0).await.put("k", "v", None).await.expect("put");
     cluster.agree().await;
     cluster.take(1).kill();
     std::fs::remove_dir_all(cluster.folders[1].path().join("data")).expect("lose the disk");
-    let (well, said) = cluster.spawn(1, 3, "new").member.ended();
-    assert!(!well && said.contains("etcdctl member remove"), "{said}");
+    // Whatever the flags were when it began.
+    for state in ["new", "existing"] {
+        let (well, said) = cluster.spawn(1, 3, state).member.ended();
+        assert!(!well && said.contains("etcdctl member remove"), "{said}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folder");
+    for entry in std::fs::read_dir(from).expect("folder") {
+        let entry = entry.expect("entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("type").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copy");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_stops_when_a_majority_has_lost_what_it_knows_to_be_committed() {
+    let mut cluster = Cluster::start(3);
+    cluster.client(0).await.put("before", "v", None).await.expect("put");
+    cluster.agree().await;
+    cluster.take(2).kill();
+    cluster.take(1).kill();
+    let (data, earlier) = (cluster.folders[1].path().join("data"), cluster.folders[1].path().join("earlier"));
+    copy(&data, &earlier);
+    cluster.restart(1);
+    for n in 0..20 {
+        cluster.client(0).await.put(format!("acknowledged{n}"), "v", None).await.expect("put");
+    }
+    cluster.agree().await;
+    cluster.take(0).kill();
+    cluster.take(1).kill();
+    std::fs::remove_dir_all(&data).expect("remove");
+    copy(&earlier, &data); // its disk is set back
+    let starting = [cluster.spawn(1, 3, "new"), cluster.spawn(2, 3, "new")];
+    for (at, starting) in [1, 2].into_iter().zip(starting) {
+        cluster.members[at] = Some(starting.ready());
+    }
+    cluster.client(1).await.put("after", "v", None).await.expect("put");
+    let (well, said) = cluster.spawn(0, 3, "new").member.ended();
+    assert!(!well && said.contains("the leader's log is another one"), "{said}");
+    // The others cannot know.
+    assert_eq!(cluster.agree().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_neither_added_nor_removed_while_another_is_silent() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader(0).await;
+    let mut client = cluster.client(leader).await;
+    client.put("k", "v", None).await.expect("put");
+    cluster.agree().await;
+    let (silent, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let id = cluster.client(other).await.status().await.expect("status").header().expect("header").member_id();
+    cluster.take(silent).kill();
+    // As soon as its connections are closed, which is long before anybody is missed.
+    for _ in 0..5 {
+        pause().await;
+    }
+    let place = cluster.add_place();
+    let refused = client.member_add([cluster.peer_url(place)], None).await.expect_err("add").to_string();
+    assert!(refused.contains("unhealthy cluster"), "{refused}");
+    let refused = client.member_remove(id).await.expect_err("remove").to_string();
+    assert!(refused.contains("unhealthy cluster"), "{refused}");
+    client.put("l", "v", None).await.expect("a majority is still there");
 }
 
 /// A call with one message, by this token; what comes first of the answer, or how it was refused.

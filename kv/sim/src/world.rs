@@ -229,6 +229,12 @@ impl World {
         match event {
             Event::Wake(id) => {
                 let late = self.rng.u64(..5);
+                // A member that was removed before anybody wrote to it hears so when it connects.
+                if self.rng.u8(..50) == 0
+                    && let Some(other) = self.any_running()
+                {
+                    self.dismiss_if_removed(other, id);
+                }
                 if self.nodes.get(&id).is_some_and(|node| node.life.is_some()) {
                     self.at(WAKE_MS + late, Event::Wake(id));
                 }
@@ -304,6 +310,7 @@ impl World {
                 }
                 Ok(())
             }
+            Fate::Contradicted => Err(Violation(format!("nothing acknowledged is lost: {id:x} is led by another log"))),
             Fate::Forgetful => Err(Violation(format!("nothing acknowledged is lost: {id:x} forgot entries"))),
         }
     }

@@ -143,9 +143,10 @@ impl Driver {
         }
     }
 
-    /// The leader's connection broke, so it is most likely gone: an election need not wait for its silence. If it is
-    /// not gone, its next heartbeat ends the matter. Members stand one after the other, in the order of their ids.
+    /// A member's connection broke, so it is most likely gone. If it is the leader, an election need not wait for its silence.
+    /// If it is not gone, its next heartbeat ends the matter. Members stand one after the other, in the order of their ids.
     pub fn suspect(&mut self, id: u64) {
+        self.others.heard.remove(&id);
         let raft = &self.raft.raft;
         if id == 0 || raft.leader_id != id || raft.state != StateRole::Follower {
             return;

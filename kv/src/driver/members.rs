@@ -9,8 +9,6 @@ use tokio::sync::oneshot;
 use super::{Driver, Failed};
 use crate::lock::read;
 
-/// A member that was silent for this long (milliseconds) is not connected (etcd's `HealthInterval`).
-const HEALTHY_MS: u64 = 5_000;
 /// So long (milliseconds) a new leader waits to hear the others before it calls one of them silent: until then they spoke to the old one.
 const SETTLED_MS: u64 = 1_000;
 /// A learner that holds this share (percent) of the leader's log has caught up (etcd's `readyPercent`).
@@ -30,7 +28,7 @@ pub(super) struct Moving {
 /// What a member knows of the others.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// When each was heard last.
+    /// When each was heard last, of those that did not close their connection since.
     pub(super) heard: BTreeMap<u64, Instant>,
     pub(super) now: Instant,
     /// Since when this member leads.
@@ -39,8 +37,10 @@ pub(super) struct Others {
 }
 
 impl Others {
-    fn connected(&self, id: u64) -> bool {
-        self.heard.get(&id).is_some_and(|at| self.now.0.saturating_sub(at.0) < HEALTHY_MS)
+    /// Whether a member answers: it was heard within this time (milliseconds), as one that is up is by its leader, and its
+    /// connection is open.
+    fn connected(&self, id: u64, within: u64) -> bool {
+        self.heard.get(&id).is_some_and(|at| self.now.0.saturating_sub(at.0) < within)
     }
 }
 
@@ -95,8 +95,9 @@ impl Driver {
         voters.into_iter().all(|id| self.is_up(id))
     }
 
+    /// Whether a member answers this leader's heartbeats.
     fn is_up(&self, id: u64) -> bool {
-        id == self.shared.member || self.others.connected(id)
+        id == self.shared.member || self.others.connected(id, self.clock.timing.election_ms)
     }
 
     fn all_connected(&self, voters: &[Member]) -> Result<(), Why> {
@@ -154,7 +155,7 @@ impl Driver {
         let progress = self.raft.raft.prs();
         let best = voters
             .into_iter()
-            .filter(|id| *id != me && self.others.connected(*id))
+            .filter(|id| *id != me && self.is_up(*id))
             .filter_map(|id| progress.get(id).map(|progress| (progress.matched, id)))
             .max();
         match best {

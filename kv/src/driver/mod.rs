@@ -89,6 +89,9 @@ pub enum Fate {
     /// The leader knows of entries that this member acknowledged and does not have: its disk was lost or set back, and
     /// going on could undo what was acknowledged.
     Forgetful,
+    /// The leader has something else where this member's log is committed: members that lost their disks chose it, and what
+    /// they had acknowledged is lost there.
+    Contradicted,
 }
 
 /// A cluster of one or many, seen from one member.
@@ -161,10 +164,30 @@ impl Driver {
             self.fate = Fate::Forgetful;
             return;
         }
+        if kind == MessageType::MsgAppend && message.term >= self.raft.raft.term && self.is_contradicted(&message) {
+            self.fate = Fate::Contradicted;
+            return;
+        }
         // What members forward to each other has its own words; raft's would come back after a change of leaders.
         if kind != MessageType::MsgPropose {
             let _ = self.raft.step(message);
         }
+    }
+
+    /// Whether a leader's entries are others than those that are committed here, which raft takes for impossible and does not
+    /// look at. Terms never fall from entry to entry, so a later one than that of the last committed entry is enough where the
+    /// entry itself is no longer at hand.
+    fn is_contradicted(&self, append: &Message) -> bool {
+        let log = &self.raft.raft.raft_log;
+        let committed = log.committed;
+        let newest = log.term(committed).unwrap_or(u64::MAX);
+        let other =
+            |index: u64, term: u64| term > newest || matches!(log.term(index), Ok(own) if own != 0 && own != term);
+        let entries = append.entries.iter().map(|entry| (entry.index, entry.term));
+        std::iter::once((append.index, append.log_term))
+            .chain(entries)
+            .take_while(|(index, _)| *index <= committed)
+            .any(|(index, term)| other(index, term))
     }
 
     /// Nothing reaches that member at the moment.

@@ -140,6 +140,7 @@ impl Runner {
             (Err(error), _) => Err(error),
             (Ok(Fate::Removed), _) => Ok(Ended::Removed),
             (Ok(Fate::Forgetful), _) => Ok(Ended::Forgetful),
+            (Ok(Fate::Contradicted), _) => Ok(Ended::Contradicted),
             (Ok(Fate::Goes), Next::Stop) => Ok(Ended::Asked),
             (Ok(Fate::Goes), Next::Turn) => return,
         };

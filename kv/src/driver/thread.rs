@@ -79,6 +79,8 @@ pub enum Ended {
     Removed,
     /// The disk lost what this member had acknowledged.
     Forgetful,
+    /// Other members' disks did.
+    Contradicted,
 }
 
 /// The thread, and how to reach it.

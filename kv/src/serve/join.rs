@@ -1,6 +1,8 @@
 //! How a member without data becomes one of its cluster.
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hull_kv_core::Member;
+
 use super::{ServeError, io_error};
 use crate::{
     config::{Config, State},
@@ -43,19 +45,27 @@ fn others(config: &Config) -> impl Iterator<Item = &Vec<String>> {
 async fn refuse_second_start(config: &Config, member: u64, dialer: &Dialer) -> Result<(), ServeError> {
     for urls in others(config) {
         let Ok(looked) = look(dialer, urls).await else { continue };
-        let began = looked.members.iter().any(|known| known.id == member && !known.name.is_empty());
-        if began {
-            return Err(ServeError::Join(format!(
-                "member {member:x} has already been bootstrapped: the cluster knows it, but the data folder {} is \
-                 empty. Remove the member (etcdctl member remove {member:x}), add it again (etcdctl member add {} \
-                 --peer-urls={}), and start it with --initial-cluster-state existing",
-                config.data_dir.display(),
-                config.name,
-                config.cluster.peer_urls.join(",")
-            )));
+        if let Some(known) = looked.members.iter().find(|known| known.id == member) {
+            refuse_if_begun(config, known)?;
         }
     }
     Ok(())
+}
+
+/// A member that has told the cluster its name had data, and must not begin without.
+fn refuse_if_begun(config: &Config, known: &Member) -> Result<(), ServeError> {
+    if known.name.is_empty() {
+        return Ok(());
+    }
+    let id = known.id;
+    Err(ServeError::Join(format!(
+        "member {id:x} has already been bootstrapped: the cluster knows it, but the data folder {} is empty. Remove the \
+         member (etcdctl member remove {id:x}), add it again (etcdctl member add {} --peer-urls={}), and start it with \
+         --initial-cluster-state existing",
+        config.data_dir.display(),
+        config.name,
+        config.cluster.peer_urls.join(",")
+    )))
 }
 
 /// Asks the members which id the cluster gave to this one's addresses.
@@ -72,6 +82,7 @@ async fn join(config: &Config, dialer: &Dialer) -> Result<Birth, ServeError> {
                     known == own
                 });
                 if let Some(mine) = mine {
+                    refuse_if_begun(config, mine)?;
                     let member = mine.id;
                     return Ok(Birth::Join { member, cluster: looked.cluster, members: looked.members });
                 }
