@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         }
     };
     for flag in &config.passed_over {
-        eprintln!("hull-kv: --{flag}: tunes what this store does not have; passed over");
+        eprintln!("hull-kv: --{flag}: has no effect in this store");
     }
     match serve(&config) {
         Ok(()) => ExitCode::SUCCESS,

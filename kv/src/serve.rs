@@ -103,6 +103,16 @@ fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> ServeError {
     move |source| ServeError::Io { doing, source }
 }
 
+/// Why the log's thread ended. What has no number of the kernel's is damage that was found.
+fn why_stopped(source: io::Error) -> ServeError {
+    let doing = if source.raw_os_error().is_some() {
+        "write the log; the member stops, because what it promised may be lost"
+    } else {
+        "the member stops rather than go on with what it cannot trust"
+    };
+    ServeError::Io { doing, source }
+}
+
 /// How long a leader that is asked to stop waits for another one: two elections of etcd's default.
 const HAND_OFF_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -211,7 +221,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
             return Ok(());
         }
     }
-    match running.join().map_err(io_error("write the log; the member stops, because what it promised may be lost"))? {
+    match running.join().map_err(why_stopped)? {
         Ended::Asked => Ok(()),
         Ended::Removed => {
             // Somebody wanted it so, and starting it again would change nothing: no failure.

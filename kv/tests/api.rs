@@ -145,6 +145,23 @@ async fn a_watch_tells_history_then_news_and_ends_when_cancelled() {
 }
 
 #[tokio::test]
+async fn a_watch_that_is_refused_takes_no_number() {
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let mut watch = watch(&mut client, "a", None).await;
+    let empty = || WatchOptions::new().with_range("a");
+    // Of two reasons etcd names the range.
+    for options in [empty(), empty().with_watch_id(1)] {
+        watch.watch("b", Some(options)).await.expect("ask");
+        let refused = next(&mut watch).await;
+        assert!(refused.canceled() && refused.cancel_reason().contains("range is empty"), "{refused:?}");
+    }
+    watch.watch("c", None).await.expect("ask");
+    assert_eq!(next(&mut watch).await.watch_id(), 1);
+}
+
+#[tokio::test]
 async fn a_watch_below_the_compaction_is_cancelled_with_the_revision_to_go_on_from() {
     let folder = folder();
     let member = Member::start(folder.path());

@@ -1,9 +1,9 @@
 //! Takes the commands of the log, one by one, in order.
 use hull_kv_proto::{
     etcdserverpb::{
-        AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeResponse,
-        LeaseCheckpointRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse,
-        PutRequest, PutResponse, TxnRequest, TxnResponse, alarm_request::AlarmAction, request_op::Request,
+        AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeResponse, LeaseGrantRequest,
+        LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, PutRequest, PutResponse, TxnRequest, TxnResponse,
+        alarm_request::AlarmAction, request_op::Request,
     },
     hullpb::{Command, command::Op},
 };
@@ -83,10 +83,6 @@ impl Store {
             Op::Compaction(request) => self.apply_compaction(&request).map(Response::Compaction),
             Op::LeaseGrant(request) => self.apply_grant(&request, now).map(Response::LeaseGrant),
             Op::LeaseRevoke(request) => self.apply_revoke(&request).map(Response::LeaseRevoke),
-            Op::LeaseCheckpoint(request) => {
-                self.apply_checkpoint(&request);
-                Ok(Response::Internal)
-            }
             Op::Alarm(request) => Ok(Response::Alarm(self.apply_alarm(request))),
             Op::MemberAttributes(attributes) => {
                 self.members.describe(attributes);
@@ -140,12 +136,6 @@ impl Store {
         Ok(LeaseRevokeResponse { header: Some(header(revision)) })
     }
 
-    fn apply_checkpoint(&mut self, request: &LeaseCheckpointRequest) {
-        for checkpoint in &request.checkpoints {
-            self.lessor.checkpoint(checkpoint.id, checkpoint.remaining_ttl);
-        }
-    }
-
     fn apply_alarm(&mut self, request: AlarmRequest) -> AlarmResponse {
         let alarms = match request.action() {
             AlarmAction::Get => self.alarms.of_kind(request.alarm),
@@ -163,8 +153,7 @@ fn changes_data(op: &Op) -> bool {
         Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) | Op::Compaction(_) | Op::LeaseGrant(_) | Op::LeaseRevoke(_) => {
             true
         }
-        Op::LeaseCheckpoint(_)
-        | Op::Alarm(_)
+        Op::Alarm(_)
         | Op::MemberAttributes(_)
         | Op::AuthChange(_)
         | Op::Login(_)

@@ -35,16 +35,21 @@ pub fn check_delete(request: &DeleteRangeRequest) -> Result<(), Refused> {
     if request.key.is_empty() { Err(Refused::EmptyKey) } else { Ok(()) }
 }
 
+/// Transactions within transactions that a command of the log may hold: its decoder goes a hundred messages deep, and each level
+/// is two. etcd goes as deep as there may be operations.
+const DEEPEST: usize = 45;
+
 /// # Errors
-/// Too many operations, an operation or condition without a key, or one key changed twice in a possible run.
+/// Too many operations or levels, an operation or condition without a key, or one key changed twice in a possible run.
 pub fn check_txn(request: &TxnRequest, max_ops: usize) -> Result<(), Refused> {
-    check_ops(request, max_ops)?;
+    check_ops(request, max_ops, DEEPEST)?;
     Changes::of(&request.success)?;
     Changes::of(&request.failure)?;
     Ok(())
 }
 
-fn check_ops(request: &TxnRequest, max_ops: usize) -> Result<(), Refused> {
+fn check_ops(request: &TxnRequest, max_ops: usize, deepest: usize) -> Result<(), Refused> {
+    let deeper = deepest.checked_sub(1).ok_or(Refused::TooManyOps)?;
     let ops = request.compare.len().max(request.success.len()).max(request.failure.len());
     let left = max_ops.checked_sub(ops).ok_or(Refused::TooManyOps)?;
     if request.compare.iter().any(|condition| condition.key.is_empty()) {
@@ -55,7 +60,7 @@ fn check_ops(request: &TxnRequest, max_ops: usize) -> Result<(), Refused> {
             Some(Request::RequestRange(range)) => check_range(range)?,
             Some(Request::RequestPut(put)) => check_put(put)?,
             Some(Request::RequestDeleteRange(delete)) => check_delete(delete)?,
-            Some(Request::RequestTxn(nested)) => check_ops(nested, left)?,
+            Some(Request::RequestTxn(nested)) => check_ops(nested, left, deeper)?,
             None => return Err(Refused::KeyNotFound),
         }
     }

@@ -28,7 +28,6 @@ impl Instant {
 #[derive(Debug)]
 struct Lease {
     ttl: i64,
-    remaining: i64,
     keys: BTreeSet<Key>,
     deadline: Option<Instant>,
 }
@@ -62,7 +61,7 @@ impl Lessor {
             return Err(Refused::LeaseExists);
         }
         let ttl = ttl.max(MIN_LEASE_SECONDS);
-        self.leases.insert(id, Lease { ttl, remaining: 0, keys: BTreeSet::new(), deadline: None });
+        self.leases.insert(id, Lease { ttl, keys: BTreeSet::new(), deadline: None });
         if self.role == Role::Leader {
             self.set_deadline(id, now.plus_seconds(ttl));
         }
@@ -90,15 +89,9 @@ impl Lessor {
         }
     }
 
-    pub(crate) fn checkpoint(&mut self, id: LeaseId, remaining: i64) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.remaining = remaining;
-        }
-    }
-
     /// Puts a lease back from a snapshot.
-    pub(crate) fn restore(&mut self, id: LeaseId, ttl: i64, remaining: i64) {
-        self.leases.insert(id, Lease { ttl, remaining, keys: BTreeSet::new(), deadline: None });
+    pub(crate) fn restore(&mut self, id: LeaseId, ttl: i64) {
+        self.leases.insert(id, Lease { ttl, keys: BTreeSet::new(), deadline: None });
     }
 
     /// Whether the lease exists.
@@ -111,9 +104,9 @@ impl Lessor {
         self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
     }
 
-    /// Leases in order of their ids, as (id, time to live, remaining at the last checkpoint).
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (LeaseId, i64, i64)> {
-        self.leases.iter().map(|(id, lease)| (*id, lease.ttl, lease.remaining))
+    /// Leases in order of their ids, as (id, time to live).
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LeaseId, i64)> {
+        self.leases.iter().map(|(id, lease)| (*id, lease.ttl))
     }
 
     /// Ids of all leases, the next to end first.
@@ -130,7 +123,6 @@ impl Lessor {
         if lease.deadline.is_some_and(|deadline| deadline <= now) {
             return None;
         }
-        lease.remaining = 0;
         let ttl = lease.ttl;
         self.set_deadline(id, now.plus_seconds(ttl));
         Some(ttl)
@@ -149,11 +141,7 @@ impl Lessor {
     /// This member leads from now on: every lease starts afresh, `extend` seconds longer.
     pub fn lead(&mut self, now: Instant, extend: i64) {
         self.role = Role::Leader;
-        let all: Vec<_> = self
-            .leases
-            .iter()
-            .map(|(id, lease)| (*id, if lease.remaining > 0 { lease.remaining } else { lease.ttl }))
-            .collect();
+        let all: Vec<_> = self.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
         for (id, seconds) in all {
             self.set_deadline(id, now.plus_seconds(seconds.saturating_add(extend)));
         }

@@ -95,11 +95,7 @@ impl SnapshotCursor {
             downgrade: store.downgrade.clone(),
             removed: store.members.removed(),
         };
-        let leases: Vec<_> = store
-            .lessor
-            .iter()
-            .map(|(id, ttl_seconds, remaining_seconds)| LeaseRecord { id, ttl_seconds, remaining_seconds })
-            .collect();
+        let leases: Vec<_> = store.lessor.iter().map(|(id, ttl_seconds)| LeaseRecord { id, ttl_seconds }).collect();
         Ok(Self {
             head: Some(head),
             leases: leases.into_iter(),
@@ -218,7 +214,7 @@ impl Restore {
             return Err(RestoreError::OutOfOrder);
         }
         for lease in part.leases {
-            self.store.lessor.restore(lease.id, lease.ttl_seconds, lease.remaining_seconds);
+            self.store.lessor.restore(lease.id, lease.ttl_seconds);
         }
         part.records.into_iter().try_for_each(|record| self.record(record, None))
     }

@@ -211,7 +211,8 @@ impl Store {
             return Err(WatchRefused::EmptyRange);
         }
         self.hub.register(stream, id, &spec.range);
-        let next = if spec.start_revision > 0 { spec.start_revision } else { self.revision + 1 };
+        // Before the first revision there is nothing; etcd calls it compacted as soon as anything is.
+        let next = if spec.start_revision == 0 { self.revision + 1 } else { spec.start_revision.max(1) };
         Ok(Watcher { range: spec.range, next, filters: spec.filters, previous: spec.previous })
     }
 

@@ -8,6 +8,8 @@ use hull_kv_proto::etcdserverpb::{
     request_op::Request,
     response_op::Response as Answer,
 };
+use hull_kv_proto::hullpb::{Command, command::Op};
+use prost::Message as _;
 use support::{compact, delete_request, get, op, put, put_request, range_request, scrub, txn};
 
 fn puts(key: &str, value: &str) -> RequestOp {
@@ -166,6 +168,20 @@ fn operations_are_counted_with_those_nested_in_them() {
     assert_eq!(check_txn(&when(vec![], many(129), vec![]), 128), Err(Refused::TooManyOps));
     assert_eq!(check_txn(&when(vec![], vec![nested(many(128), vec![])], vec![]), 128), Err(Refused::TooManyOps));
     assert_eq!(check_txn(&when(vec![], vec![nested(many(127), vec![])], vec![]), 128), Ok(()));
+}
+
+#[test]
+fn a_transaction_goes_no_deeper_than_the_log_can_be_read() {
+    let deep = |levels| {
+        (1..levels).fold(when(vec![], vec![puts("k", "v")], vec![]), |inner, _| {
+            when(vec![], vec![RequestOp { request: Some(Request::RequestTxn(inner)) }], vec![])
+        })
+    };
+    assert_eq!(check_txn(&deep(46), 128), Err(Refused::TooManyOps));
+    let deepest = deep(45);
+    assert_eq!(check_txn(&deepest, 128), Ok(()));
+    let command = Command { op: Some(Op::Txn(deepest)), ..Command::default() };
+    assert_eq!(Command::decode(&*command.encode_to_vec()), Ok(command));
 }
 
 #[test]

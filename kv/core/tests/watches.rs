@@ -99,6 +99,21 @@ fn a_watcher_from_an_old_revision_reads_the_history_first() {
 }
 
 #[test]
+fn a_watcher_from_before_the_first_revision_hears_everything_or_that_it_is_gone() {
+    let mut store = Store::new();
+    put(&mut store, "k", "1");
+    let mut early = store.watch(STREAM, 1, spec("k", "", -5)).expect("watch");
+    let from = early.next_revision();
+    let Pull::Events(events) = store.pull(&mut early, from, 10, 1000) else { panic!("events") };
+    assert_eq!(events.events.iter().map(said).collect::<Vec<_>>(), ["k=1@2"]);
+    put(&mut store, "k", "2");
+    compact(&mut store, 3).expect("compact");
+    let mut late = store.watch(STREAM, 2, spec("k", "", -5)).expect("watch");
+    let from = late.next_revision();
+    assert!(matches!(store.pull(&mut late, from, 10, 1000), Pull::Compacted(3)));
+}
+
+#[test]
 fn a_watcher_of_the_future_hears_nothing_before_it() {
     let mut store = Store::new();
     let mut watcher = store.watch(STREAM, 0, spec("a", "", 4)).expect("watch");

@@ -35,7 +35,8 @@ impl Api {
             version: SERVER_VERSION.to_owned(),
             db_size: on_disk,
             leader,
-            raft_index: standing.committed.load(Ordering::Acquire),
+            // What is applied is known before what is committed is published.
+            raft_index: standing.committed.load(Ordering::Acquire).max(store.applied().index),
             raft_term: standing.term.load(Ordering::Acquire),
             raft_applied_index: store.applied().index,
             errors,

@@ -31,6 +31,7 @@ pub(super) fn failed(failed: Failed) -> Status {
         Failed::TooLarge => Status::invalid_argument("etcdserver: request is too large"),
         Failed::Stopped => Status::unavailable("etcdserver: server stopped"),
         Failed::TimedOut => too_late(),
+        Failed::NotMoved => Status::unavailable("etcdserver: request timed out, leader transfer took too long"),
     }
 }
 

@@ -25,10 +25,7 @@ use super::{
     Answers, Api,
     watch_stream::{Synced, Watchers},
 };
-use crate::{
-    limits::{MAX_REQUEST_BYTES, WATCH_QUEUE},
-    lock::read,
-};
+use crate::{limits::WATCH_QUEUE, lock::read};
 
 /// The watcher number in answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
@@ -307,21 +304,20 @@ where
         }
         let header = Some(self.api.header(events.revision));
         let whole = WatchResponse { header, watch_id: id, events: events.events, ..WatchResponse::default() };
-        self.ready.extend(cut(whole, fragment));
+        let largest = (fragment == Fragment::Yes).then(|| self.api.bounds().request_bytes);
+        self.ready.extend(cut(whole, largest));
     }
 }
 
-/// Cuts an answer into pieces below the request limit; all but the last are marked as fragments.
-fn cut(whole: WatchResponse, fragment: Fragment) -> Vec<WatchResponse> {
-    if fragment == Fragment::No || whole.encoded_len() < MAX_REQUEST_BYTES {
-        return vec![whole];
-    }
+/// Cuts an answer into pieces below `largest` bytes, if such are wanted; all but the last are marked as fragments.
+fn cut(whole: WatchResponse, largest: Option<usize>) -> Vec<WatchResponse> {
+    let Some(largest) = largest.filter(|largest| whole.encoded_len() >= *largest) else { return vec![whole] };
     let base = WatchResponse { events: Vec::new(), ..whole.clone() };
     let mut pieces = vec![base.clone()];
     let mut bytes = 0;
     for event in whole.events {
         let size = event.encoded_len();
-        if bytes > 0 && bytes + size >= MAX_REQUEST_BYTES {
+        if bytes > 0 && bytes + size >= largest {
             pieces.push(base.clone());
             bytes = 0;
         }

@@ -42,9 +42,12 @@ impl Watchers {
 
     /// Adds a watcher; answers its number and the revision at that moment. Number 0 asks for a free one.
     pub(super) fn add(&mut self, wanted: i64, spec: WatchSpec) -> (i64, Result<i64, WatchRefused>) {
-        let id = if wanted == 0 { self.free_id() } else { wanted };
         let mut store = write(&self.shared.store);
         let revision = store.revision();
+        if spec.range.is_empty() {
+            return (revision, Err(WatchRefused::EmptyRange));
+        }
+        let id = if wanted == 0 { free_id(&self.watchers, &mut self.next_id) } else { wanted };
         if self.watchers.contains_key(&id) {
             return (revision, Err(WatchRefused::DuplicateId));
         }
@@ -56,14 +59,6 @@ impl Watchers {
             id
         });
         (revision, result)
-    }
-
-    fn free_id(&mut self) -> i64 {
-        while self.watchers.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        self.next_id - 1
     }
 
     /// Removes a watcher; answers the revision, or `None` if there is none of this number.
@@ -122,6 +117,15 @@ impl Watchers {
         }
         Some((id, pull))
     }
+}
+
+/// The next number that no watcher of the stream has.
+fn free_id(taken: &BTreeMap<i64, Watcher>, next: &mut i64) -> i64 {
+    while taken.contains_key(next) {
+        *next += 1;
+    }
+    *next += 1;
+    *next - 1
 }
 
 impl Drop for Watchers {

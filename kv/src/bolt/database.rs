@@ -25,8 +25,6 @@ pub(crate) struct LeaseValue {
     pub(crate) id: i64,
     #[prost(int64, tag = "2")]
     pub(crate) ttl: i64,
-    #[prost(int64, tag = "3")]
-    pub(crate) remaining: i64,
 }
 
 /// Why there is no whole database.
@@ -175,8 +173,8 @@ impl Database {
 
     fn small_buckets_after_keys(&self) -> [(&'static str, Pairs); 4] {
         let lease = |lease: &LeaseRecord| {
-            let LeaseRecord { id, ttl_seconds: ttl, remaining_seconds: remaining } = *lease;
-            (id.to_be_bytes().to_vec(), LeaseValue { id, ttl, remaining }.encode_to_vec())
+            let LeaseRecord { id, ttl_seconds: ttl } = *lease;
+            (id.to_be_bytes().to_vec(), LeaseValue { id, ttl }.encode_to_vec())
         };
         let members = self.head.members.iter().map(|member| (id_text(member.id), member_json(member)));
         let removed = self.head.removed.iter().map(|id| (id_text(*id), b"removed".to_vec()));

@@ -19,7 +19,8 @@ impl Driver {
     /// Applies entries and answers those of them that were proposed here.
     ///
     /// # Errors
-    /// A value that an entry needs cannot be read: the member must stop, since it cannot be what the others are.
+    /// An entry is no command that this version knows, or a value that it needs cannot be read: the member must stop, since it
+    /// cannot be what the others are.
     pub(super) fn apply(&mut self, committed: Vec<Entry>, now: Instant, outlet: &mut dyn Outlet) -> io::Result<()> {
         let Some((last, term)) = committed.last().map(|entry| (entry.index, entry.term)) else { return Ok(()) };
         let count = committed.len() as u64;
@@ -28,8 +29,8 @@ impl Driver {
             let batch: Vec<Entry> = entries.by_ref().take(APPLY_UNDER_LOCK).collect();
             let (outcomes, woken) = {
                 let mut store = write(&self.shared.store);
-                let outcomes: Vec<Taken> =
-                    batch.into_iter().filter_map(|entry| apply_entry(&mut store, entry, now)).collect();
+                let applied = batch.into_iter().filter_map(|entry| apply_entry(&mut store, entry, now).transpose());
+                let outcomes: Vec<Taken> = applied.collect::<io::Result<_>>()?;
                 self.shared.standing.follow_users(&store);
                 (outcomes, store.hub_mut().take_woken())
             };
@@ -94,20 +95,44 @@ struct Taken {
     change: Option<hull_kv_proto::hullpb::MemberChange>,
 }
 
-/// Applies one entry. An entry that is no command (a leader's first) only takes its place. Every member reads the same
-/// bytes, so what one cannot read all of them skip alike.
-fn apply_entry(store: &mut Store, entry: Entry, now: Instant) -> Option<Taken> {
+/// Applies one entry. An empty one (a leader's first) only takes its place.
+///
+/// # Errors
+/// It holds what this version does not know, most likely because a newer one wrote it.
+fn apply_entry(store: &mut Store, entry: Entry, now: Instant) -> io::Result<Option<Taken>> {
     let applied = Applied { index: entry.index, term: entry.term };
     let reconfigures = entry.entry_type != EntryType::EntryNormal;
     let bytes = if reconfigures { entry.context } else { entry.data };
-    let Some(command) = Some(bytes).filter(|bytes| !bytes.is_empty()).and_then(|bytes| Command::decode(bytes).ok())
-    else {
+    if bytes.is_empty() {
         store.skip(applied);
-        return None;
-    };
+        return Ok(None);
+    }
+    let command = Command::decode(bytes).ok().filter(|command| command.op.is_some()).ok_or_else(|| {
+        let index = applied.index;
+        io::Error::other(format!("entry {index} of the log is none that this version knows: start a newer one"))
+    })?;
     let change = match &command.op {
         Some(Op::MemberChange(change)) if reconfigures => Some(change.clone()),
         _ => None,
     };
-    Some(Taken { outcome: store.apply(applied, command, now), change })
+    Ok(Some(Taken { outcome: store.apply(applied, command, now), change }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_a_newer_version_stops_the_member_instead_of_being_passed_over() {
+        let mut store = Store::new();
+        let entry = |index, data: &[u8]| Entry { index, term: 1, data: data.to_vec().into(), ..Entry::default() };
+        assert!(matches!(apply_entry(&mut store, entry(1, b""), Instant::default()), Ok(None)));
+        assert_eq!(store.applied().index, 1);
+        // No bytes of protobuf, and a kind of command that nobody knows.
+        for unknown in [&b"\xff"[..], &[0xf2, 0x3f, 0]] {
+            let refused = apply_entry(&mut store, entry(2, unknown), Instant::default()).map(|_| ());
+            assert!(refused.is_err_and(|why| why.to_string().contains("entry 2 of the log")));
+        }
+        assert_eq!(store.applied().index, 1);
+    }
 }

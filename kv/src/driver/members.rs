@@ -180,7 +180,7 @@ impl Driver {
         }
         for moving in std::mem::take(&mut self.others.moving) {
             let there = !leads && (moving.to == 0 || moving.to == leader);
-            let _ = moving.reply.send(if there { Ok(()) } else { Err(Failed::TimedOut) });
+            let _ = moving.reply.send(if there { Ok(()) } else { Err(Failed::NotMoved) });
         }
     }
 }

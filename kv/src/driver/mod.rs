@@ -74,6 +74,8 @@ pub enum Failed {
     Stopped,
     /// It was not applied in time; whether it still will be is unknown.
     TimedOut,
+    /// The member that was to lead did not take over in time.
+    NotMoved,
 }
 
 /// Where a proposal's answer goes.
@@ -236,7 +238,7 @@ impl Driver {
         self.quota.end_turn();
         self.follow_moves();
         self.trim_log();
-        self.publish();
+        self.publish(outlet);
         Ok(self.fate)
     }
 
@@ -301,7 +303,7 @@ impl Driver {
     }
 
     /// Lets the API see where raft stands.
-    fn publish(&self) {
+    fn publish(&self, outlet: &mut dyn Outlet) {
         let standing = &self.shared.standing;
         let raft = &self.raft.raft;
         standing.term.store(raft.term, Ordering::Release);
@@ -310,6 +312,7 @@ impl Driver {
         standing.disk_bytes.store(self.wal.bytes() + self.snapshot_bytes, Ordering::Relaxed);
         if standing.leader.swap(raft.leader_id, Ordering::AcqRel) != raft.leader_id && raft.leader_id != 0 {
             count(&self.shared.metrics.leader_changes);
+            outlet.led_by(raft.leader_id, raft.term);
         }
     }
 

@@ -33,6 +33,8 @@ pub trait Outlet {
     fn send_snapshot(&mut self, snapshot: SnapshotOut);
     /// Who belongs to the cluster from now on.
     fn members_changed(&mut self, members: &Members);
+    /// Another member leads from now on.
+    fn led_by(&mut self, _leader: u64, _term: u64) {}
     /// Lets this member's clients hear answers.
     fn deliver(&mut self, shared: &Shared, answers: Answers) {
         answers.give(shared);

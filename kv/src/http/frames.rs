@@ -38,8 +38,8 @@ pub(super) fn one(message: Bytes) -> Response<Body> {
     answer(Frames { first: Some(message), rest: Rest::Nothing, end: Some(well()) })
 }
 
-/// An answer of one message of `length` bytes that comes in pieces behind `first`. It cannot be told of one that fails, since its length
-/// is known by then: the exchange breaks.
+/// An answer of one message of `length` bytes that comes in pieces behind `first`. If one fails, the
+/// status behind what came of it says why.
 pub(super) fn pieces(first: Bytes, length: u64, rest: mpsc::Receiver<Result<Bytes, Status>>) -> Response<Body> {
     answer(Frames { first: Some(first), rest: Rest::Pieces { left: length, from: rest }, end: Some(well()) })
 }
@@ -94,10 +94,12 @@ impl http_body::Body for Frames {
             Rest::Nothing => {}
             Rest::Pieces { left, from } => match from.poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(piece)) => {
-                    *left = left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
-                    return Poll::Ready(Some(piece.map(Frame::data)));
+                Poll::Ready(Some(Ok(piece))) => {
+                    *left = left.saturating_sub(piece.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
+                // The message stays without its end, but its reader learns why.
+                Poll::Ready(Some(Err(why))) => self.end = Some(refusal(&why)),
                 // Whoever made the pieces has given the client up.
                 Poll::Ready(None) if *left > 0 => {
                     return Poll::Ready(Some(Err(Status::aborted("an answer that nobody took"))));
@@ -113,5 +115,26 @@ impl http_body::Body for Frames {
         }
         self.rest = Rest::Nothing;
         Poll::Ready(self.end.take().map(|end| Ok(Frame::trailers(end))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_fails_on_its_way_ends_with_the_reason() {
+        let (made, rest) = mpsc::channel(2);
+        made.send(Ok(Bytes::from_static(b"half"))).await.expect("room");
+        made.send(Err(Status::data_loss("damaged"))).await.expect("room");
+        let answer = pieces(Bytes::from_static(b"head"), 8, rest).into_body().collect().await.expect("an end");
+        let trailers = answer.trailers().expect("trailers");
+        assert_eq!(
+            (trailers["grpc-status"].as_bytes(), trailers["grpc-message"].as_bytes()),
+            (&b"15"[..], &b"damaged"[..])
+        );
+        assert_eq!(answer.to_bytes(), "headhalf");
     }
 }

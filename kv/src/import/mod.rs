@@ -319,9 +319,9 @@ fn auth(reader: &Reader) -> Result<AuthRecord, ImportError> {
 fn leases(reader: &Reader) -> Result<Vec<LeaseRecord>, ImportError> {
     let mut leases = Vec::new();
     each(reader, b"lease", &mut |_, value| {
-        let LeaseValue { id, ttl, remaining } =
-            LeaseValue::decode(value).map_err(|error| content("lease", error.to_string()))?;
-        leases.push(LeaseRecord { id, ttl_seconds: ttl, remaining_seconds: remaining });
+        // What was left of its time at etcd's last checkpoint is not taken: nobody could renew it meanwhile.
+        let LeaseValue { id, ttl } = LeaseValue::decode(value).map_err(|error| content("lease", error.to_string()))?;
+        leases.push(LeaseRecord { id, ttl_seconds: ttl });
         Ok(())
     })?;
     Ok(leases)

@@ -113,6 +113,14 @@ impl Outlet for Network {
         self.incoming.close_removed(members);
     }
 
+    fn led_by(&mut self, leader: u64, term: u64) {
+        // Who is alone has nothing to tell by it.
+        if !self.peers.is_empty() {
+            let whose = if leader == self.local.shared.member { " (this one)" } else { "" };
+            eprintln!("hull-kv: member {leader:x}{whose} leads, term {term}");
+        }
+    }
+
     fn deliver(&mut self, shared: &Shared, answers: Answers) {
         // The event loop ends last; if it is gone, so are the clients.
         if let Err(unsent) = self.answers.send(answers) {

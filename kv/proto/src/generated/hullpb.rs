@@ -17,10 +17,7 @@ pub struct Command {
     /// A member proposed it of its own accord (a lease that ended): no permission is asked for.
     #[prost(bool, tag = "14")]
     pub by_member: bool,
-    #[prost(
-        oneof = "command::Op",
-        tags = "4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 16, 17, 50"
-    )]
+    #[prost(oneof = "command::Op", tags = "4, 5, 6, 7, 8, 9, 10, 13, 15, 16, 17, 50")]
     pub op: ::core::option::Option<command::Op>,
 }
 /// Nested message and enum types in `Command`.
@@ -41,8 +38,6 @@ pub mod command {
         LeaseRevoke(super::super::etcdserverpb::LeaseRevokeRequest),
         #[prost(message, tag = "10")]
         Alarm(super::super::etcdserverpb::AlarmRequest),
-        #[prost(message, tag = "11")]
-        LeaseCheckpoint(super::super::etcdserverpb::LeaseCheckpointRequest),
         #[prost(message, tag = "13")]
         MemberAttributes(super::MemberAttributes),
         #[prost(message, tag = "15")]
@@ -240,9 +235,6 @@ pub struct LeaseRecord {
     pub id: i64,
     #[prost(int64, tag = "2")]
     pub ttl_seconds: i64,
-    /// Seconds left at the last checkpoint; 0: the whole time to live.
-    #[prost(int64, tag = "3")]
-    pub remaining_seconds: i64,
 }
 /// One revision of one key: what changed at (main, sub).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
