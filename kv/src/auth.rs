@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 
 use hull_kv_core::{Auth, Caller, Instant, Refused};
 
-use crate::jwt::Jwt;
+use crate::{aside::aside, jwt::Jwt};
 
 /// Letters in the random part of a simple token: 16 of 52 letters are 91 bits. etcd's length and letters.
 const SECRET_LETTERS: usize = 16;
@@ -90,11 +90,10 @@ pub(crate) fn secret() -> Result<String, Broken> {
 /// # Errors
 /// The password cannot be hashed, or the kernel has no random numbers.
 pub(crate) async fn hash(password: String, cost: u32) -> Result<String, Broken> {
-    let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(password, cost)).await;
-    match hashed {
-        Ok(Ok(hash)) => Ok(hash),
-        Ok(Err(error)) => Err(Broken(format!("hash a password: {error}"))),
-        Err(error) => Err(Broken(format!("hash a password: {error}"))),
+    match aside(move || bcrypt::hash(password, cost)).await {
+        Some(Ok(hash)) => Ok(hash),
+        Some(Err(error)) => Err(Broken(format!("hash a password: {error}"))),
+        None => Err(Broken("hash a password: the work on it ended early".to_owned())),
     }
 }
 
@@ -104,7 +103,7 @@ pub(crate) async fn matches(password: String, hash: bytes::Bytes) -> bool {
         let hash = std::str::from_utf8(&hash).unwrap_or_default();
         bcrypt::verify(password, hash).unwrap_or(false)
     };
-    tokio::task::spawn_blocking(compare).await.unwrap_or(false)
+    aside(compare).await.unwrap_or(false)
 }
 
 /// How long an unused simple token lives unless configured otherwise. etcd's `--auth-token-ttl`.

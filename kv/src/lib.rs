@@ -1,5 +1,6 @@
 //! The store's server: raft driver, write-ahead log, snapshots, and etcd's v3 API over gRPC and HTTP.
 pub mod api;
+mod aside;
 pub mod auth;
 pub mod bolt;
 pub mod certificate;

@@ -228,6 +228,30 @@ async fn status_members_and_checksum_are_told() {
 }
 
 #[tokio::test]
+async fn a_checksum_during_a_compaction_is_the_one_before_or_after_it() {
+    let folder = folder();
+    let member = Member::start_with(folder.path(), &[]);
+    let mut client = client(&member).await;
+    let mut revision = 0;
+    for round in 0..100 {
+        let puts = (0..100).map(|n| TxnOp::put(format!("{}", (round * 100 + n) % 7000), format!("{round}"), None));
+        let done = client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await.expect("txn");
+        revision = done.header().map_or(0, etcd_client::ResponseHeader::revision);
+    }
+    let mut before = client.hash_kv(0).await.expect("hash");
+    for back in (0..20).rev() {
+        let (mut hashing, mut compacting) = (client.clone(), client.clone());
+        let (during, compacted) = tokio::join!(hashing.hash_kv(0), compacting.compact(revision - back, None));
+        compacted.expect("compact");
+        let (during, after) = (during.expect("hash"), client.hash_kv(0).await.expect("hash"));
+        let told = |answer: &etcd_client::HashKvResponse| (answer.hash(), answer.compact_version());
+        assert_eq!(told(&after).1, revision - back);
+        assert!([told(&before), told(&after)].contains(&told(&during)), "{during:?}");
+        before = after;
+    }
+}
+
+#[tokio::test]
 async fn monitors_see_how_many_streams_are_open_and_what_became_of_calls() {
     let folder = folder();
     let member = Member::start(folder.path());

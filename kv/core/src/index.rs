@@ -253,11 +253,6 @@ impl Index {
             .and_then(|(_, steps)| steps.newest(at))
             .is_some_and(|newest| newest.rev() == rev && newest.change == Change::Put)
     }
-
-    /// Whether any key has a change at or before `at` that a compaction there would keep.
-    pub(crate) fn keeps_any(&self, at: i64) -> bool {
-        self.keys.iter().any(|(_, steps)| steps.newest(at).is_some_and(|newest| newest.change == Change::Put))
-    }
 }
 
 impl Index {

@@ -40,7 +40,7 @@ pub use apply::{Outcome, Response, takes_space};
 pub use auth::{Auth, Caller, Enforced, Proof, ROOT, TOKEN_TTL_MS, Tokens};
 pub use check::{check_delete, check_put, check_range, check_txn};
 pub use error::{Code, Refused};
-pub use hash::KeyHash;
+pub use hash::{HashPiece, KeyHash, KeyHasher};
 pub use keyrange::KeyRange;
 pub use lease::{Instant, LeaseId, Lessor};
 pub use member::{Member, Members, Vote};

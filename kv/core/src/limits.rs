@@ -19,6 +19,12 @@ pub const PACKED_BLOCK: usize = 16;
 /// Bytes a snapshot part aims at: one read of it is cheap, and its checksum covers little.
 pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
 
+/// Revisions that are looked at for one piece of a checksum: it takes about a millisecond, for which a write waits.
+pub const HASH_PIECE_RECORDS: usize = 1024;
+
+/// Bytes of keys and values that one piece of a checksum aims at: bounds what is in memory for it.
+pub const HASH_PIECE_BYTES: u64 = 256 * 1024;
+
 /// What a key-value pair is charged for beyond key and value (bytes). etcd's `kvOverhead`.
 pub const KV_OVERHEAD: usize = 256;
 

@@ -1,7 +1,7 @@
 //! The Maintenance service: status, alarms, checksums, making files smaller.
 use std::sync::{Arc, atomic::Ordering};
 
-use hull_kv_core::{Response as Answer, Vote};
+use hull_kv_core::{KeyHash, KeyHasher, Response as Answer, Vote};
 use hull_kv_proto::{
     etcdserverpb::{
         AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeRequest,
@@ -12,8 +12,33 @@ use hull_kv_proto::{
 };
 use tonic::Status;
 
-use super::{Answers, Api, SERVER_VERSION, backup, kv::mismatch, refused};
-use crate::{driver::thread::Shrink, lock::read};
+use super::{Answers, Api, SERVER_VERSION, backup, kv::mismatch, range::replaced, refused, status::failed};
+use crate::{
+    aside::aside,
+    driver::{Failed, thread::Shrink},
+    lock::read,
+    shared::Shared,
+};
+
+/// How far a checksum is.
+enum Hashed {
+    Part(KeyHasher),
+    All(KeyHash),
+}
+
+/// Hashes the next piece. Holds the store's lock to take it, and not while its values are read and hashed.
+fn hash_piece(shared: &Shared, generation: u64, mut hasher: KeyHasher) -> Result<Hashed, Status> {
+    let piece = {
+        let store = read(&shared.store);
+        if shared.generation() != generation {
+            return Err(replaced());
+        }
+        hasher.next_piece(&store)
+    };
+    let Some(piece) = piece else { return Ok(Hashed::All(hasher.finish())) };
+    hasher.update(&piece).map_err(|why| refused(why.into()))?;
+    Ok(Hashed::Part(hasher))
+}
 
 impl Api {
     pub(crate) fn status_now(&self) -> StatusResponse {
@@ -76,22 +101,30 @@ impl Api {
 
     /// etcd hashes its database file; here the keys are what there is to compare.
     pub(crate) async fn hash(self, _request: HashRequest) -> Result<HashResponse, Status> {
-        self.permit_admin().await?;
-        let store = read(&self.shared.store);
-        let hash = store.hash_kv(0).map_err(refused)?;
-        Ok(HashResponse { header: Some(self.header_of(&store, hash.revision)), hash: hash.hash })
+        let HashKvResponse { header, hash, .. } = self.hash_kv(HashKvRequest::default()).await?;
+        Ok(HashResponse { header, hash })
     }
 
     pub(crate) async fn hash_kv(self, request: HashKvRequest) -> Result<HashKvResponse, Status> {
         self.permit_admin().await?;
-        let store = read(&self.shared.store);
-        let hash = store.hash_kv(request.revision).map_err(refused)?;
-        Ok(HashKvResponse {
-            header: Some(self.header_of(&store, hash.revision)),
-            hash: hash.hash,
-            compact_revision: hash.compacted,
-            ..HashKvResponse::default()
-        })
+        // Compaction removes nothing until the last piece is hashed.
+        let _hold = self.shared.hold_for_reader();
+        let (mut hasher, generation) = {
+            let store = read(&self.shared.store);
+            (KeyHasher::new(&store, request.revision).map_err(refused)?, self.shared.generation())
+        };
+        // A thread for each piece, so that a hash ends with whoever asked for it.
+        loop {
+            let from = Arc::clone(&self.shared);
+            let hashed = aside(move || hash_piece(&from, generation, hasher)).await;
+            match hashed.ok_or_else(|| failed(Failed::Stopped))?? {
+                Hashed::Part(next) => hasher = next,
+                Hashed::All(KeyHash { hash, revision, compacted: compact_revision }) => {
+                    let header = Some(self.header(revision));
+                    return Ok(HashKvResponse { header, hash, compact_revision, ..HashKvResponse::default() });
+                }
+            }
+        }
     }
 
     pub(crate) async fn snapshot(self) -> Result<Answers<SnapshotResponse>, Status> {

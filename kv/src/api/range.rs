@@ -5,15 +5,11 @@ use bytes::Bytes;
 use hull_kv_core::{Pieces, Planned, RangePlan, Refused, Store, check_range};
 use hull_kv_proto::etcdserverpb::{RangeRequest, RangeResponse};
 use prost::Message as _;
-use tokio::{
-    sync::mpsc,
-    task::{spawn_blocking, yield_now},
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::yield_now, time::timeout};
 use tonic::Status;
 
 use super::{Api, refused};
-use crate::{lock::read, metrics::count, shared::Shared};
+use crate::{aside::aside, lock::read, metrics::count, shared::Shared};
 
 /// Answers of so many pairs, and no more bytes than a piece, come whole: their values are read on the event loop's thread.
 const WHOLE_PAIRS: usize = 256;
@@ -94,7 +90,7 @@ impl Api {
     }
 }
 
-fn replaced() -> Status {
+pub(super) fn replaced() -> Status {
     Status::unavailable("etcdserver: the store was replaced by the leader's snapshot while it was read: ask again")
 }
 
@@ -110,12 +106,12 @@ async fn send(shared: &Arc<Shared>, generation: u64, mut pieces: Pieces, out: &m
             return;
         }
         let from = Arc::clone(shared);
-        let read = spawn_blocking(move || {
+        let read = aside(move || {
             let piece = piece(&from, generation, &mut pieces);
             (pieces, piece)
         });
         // The runtime ends.
-        let Ok(read) = read.await else { return };
+        let Some(read) = read.await else { return };
         (pieces, next) = read;
         if let Ok(bytes) = &next {
             left = left.saturating_sub(bytes.len() as u64);

@@ -6,7 +6,6 @@ use raft::eraftpb::{Message, MessageType};
 use tokio::{
     runtime::Handle,
     sync::mpsc::{Receiver, channel},
-    task::spawn_blocking,
     time::timeout,
 };
 
@@ -16,6 +15,7 @@ use super::{
     outgoing::refusal,
 };
 use crate::{
+    aside::aside,
     driver::{Sent, SnapshotOut, thread::Input},
     snapfile::Arriving,
 };
@@ -132,5 +132,5 @@ async fn take(server: &PeerListener, link: &mut Link) -> io::Result<crate::snapf
 
 /// Disk work off the event loop.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("the work on the disk panicked")))
+    aside(work).await.unwrap_or_else(|| Err(io::Error::other("the work on the disk panicked")))
 }
