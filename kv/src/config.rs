@@ -368,8 +368,11 @@ fn split(list: &str) -> impl Iterator<Item = String> {
 
 /// `http://ip:port`, `https://ip:port` or `unix://path`; the name `localhost` stands for 127.0.0.1, other names are not looked up.
 fn listen_address(flag: &str, url: &str) -> Result<Address, ConfigError> {
-    let wrong =
-        || ConfigError(format!("--{flag} {url}: http://ip:port or unix://path was expected; names are not looked up"));
+    let wrong = || {
+        ConfigError(format!(
+            "--{flag} {url}: an IP address and a port were expected, as in http://127.0.0.1:2379, or unix://path"
+        ))
+    };
     let (kind, rest): (fn(SocketAddr) -> Address, &str) = match url.split_once("://") {
         // As in etcd, what looks like a host is a part of the path.
         Some(("unix", path)) if !path.is_empty() => return Ok(Address::Unix(path.into())),
