@@ -82,6 +82,13 @@ pub const SPACE_CHECK: Duration = Duration::from_secs(2);
 /// Changes that one read of a watcher looks at, so that a watcher far behind does not hold the store's lock for long.
 pub const WATCH_LOOK: usize = 4096;
 
+/// Watchers that a closing stream unregisters before it gives the store's lock back: about a millisecond.
+pub const WATCHERS_A_BATCH: usize = 1000;
+
+/// How long a closing stream leaves the store's lock and the event loop to others between batches: long enough that a
+/// thread that waits wakes up.
+pub const WATCHERS_GAP: Duration = Duration::from_millis(1);
+
 /// Bytes of events in one watch response (about); etcd batches likewise.
 pub const WATCH_BYTES: usize = 512 * 1024;
 

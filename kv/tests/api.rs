@@ -377,3 +377,29 @@ async fn an_election_has_one_leader_whose_word_is_observed() {
     client.resign(Some(resign)).await.expect("resign");
     assert_eq!(refusal(client.proclaim("three", Some(options)).await), (2, "election: not leader".into()));
 }
+
+#[tokio::test]
+async fn a_stream_of_very_many_watchers_goes_whole_when_its_client_does() {
+    const WATCHERS: i64 = 3500;
+    let folder = folder();
+    let member = Member::start(folder.path());
+    let mut client = client(&member).await;
+    let mut stream = client.watch("p/0", None).await.expect("watch");
+    for id in 1..WATCHERS {
+        stream.watch(format!("p/{id}"), Some(WatchOptions::new().with_prefix())).await.expect("watch");
+    }
+    for _ in 0..WATCHERS {
+        assert!(next(&mut stream).await.created());
+    }
+    let count = |watchers: i64| {
+        let line = format!("etcd_debugging_mvcc_watcher_total {watchers}");
+        member.http("GET", "/metrics", "").1.lines().any(|known| known == line)
+    };
+    assert!(count(WATCHERS));
+    drop(stream);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !count(0) {
+        assert!(tokio::time::Instant::now() < deadline, "the watchers never went");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -67,9 +67,7 @@ fn settings_of_etcd_that_would_change_a_promise_are_refused_by_name() {
     let text = refusal(&[], &[("ETCD_FORCE_NEW_CLUSTER", "true")]);
     assert!(text.contains("--force-new-cluster true"), "{text}");
     assert!(refusal(&["--no-such-flag", "x"], &[]).contains("unknown flag --no-such-flag"));
-    assert!(
-        refusal(&["--listen-client-urls", "127.0.0.1:1"], &[]).contains("an IP address and a port were expected")
-    );
+    assert!(refusal(&["--listen-client-urls", "127.0.0.1:1"], &[]).contains("an IP address and a port were expected"));
     let both = ["--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b"];
     assert!(refusal(&both, &[]).contains("give one of them"));
     let nobody = ["--client-cert-allowed-hostname=b", "--auto-tls"];

@@ -27,10 +27,31 @@ impl KeyRange {
 
     /// Whether `key` lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
+        self.first() <= key && self.reaches(key)
+    }
+
+    /// The first key that can lie in the range.
+    pub(crate) fn first(&self) -> &[u8] {
         match self {
-            Self::Single(only) => **only == *key,
-            Self::Span(from, to) => **from <= *key && *key < **to,
-            Self::From(from) => **from <= *key,
+            Self::Single(key) | Self::Span(key, _) | Self::From(key) => key,
+        }
+    }
+
+    /// Whether `key` is not beyond the range.
+    pub(crate) fn reaches(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Single(only) => *key <= **only,
+            Self::Span(_, to) => *key < **to,
+            Self::From(_) => true,
+        }
+    }
+
+    /// How far the range reaches, for comparisons: whether without end, otherwise to which key, and whether with it.
+    pub(crate) fn end(&self) -> (bool, &[u8], bool) {
+        match self {
+            Self::Single(only) => (false, only, true),
+            Self::Span(_, to) => (false, to, false),
+            Self::From(_) => (true, &[], false),
         }
     }
 

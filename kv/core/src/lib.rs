@@ -19,6 +19,7 @@ mod error;
 mod hash;
 mod history;
 mod index;
+mod interval;
 mod keyrange;
 mod lease;
 pub mod limits;

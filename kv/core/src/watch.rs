@@ -3,11 +3,15 @@
 //! Nothing is queued for a watcher. It has a cursor; the registry marks it when a key of its range changes; it then
 //! reads from its cursor on, as much at a time as its caller wants. So a slow watcher costs no memory, loses nothing,
 //! sees nothing twice or out of order, and holds up nobody.
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use hull_kv_proto::mvccpb::{Event, event::EventType};
 
 use crate::{
+    interval::Intervals,
     keyrange::KeyRange,
     record::{Change, Record, Revision},
     store::Store,
@@ -70,7 +74,7 @@ impl WatchRefused {
 /// A cursor over the history. Its owner keeps it; the registry knows only its range.
 #[derive(Debug)]
 pub struct Watcher {
-    range: KeyRange,
+    range: Arc<KeyRange>,
     next: i64,
     filters: Vec<Filter>,
     previous: Previous,
@@ -110,10 +114,13 @@ pub enum Rest {
 }
 
 /// Who watches what, and who has something to read.
+///
+/// Registering and unregistering take O(log n), and so does a change for each watcher of its key; it looks at no others.
 #[derive(Debug, Default)]
 pub struct WatchHub {
-    single: HashMap<Box<[u8]>, Vec<(StreamId, i64)>>,
-    ranges: Vec<(KeyRange, StreamId, i64)>,
+    watchers: Intervals,
+    /// Registered watchers.
+    registered: usize,
     /// For each stream its marked watchers, with the first revision that concerns them.
     marked: HashMap<StreamId, BTreeMap<i64, i64>>,
     /// Streams that got their first mark since [`WatchHub::take_woken`].
@@ -122,25 +129,15 @@ pub struct WatchHub {
 
 impl WatchHub {
     /// Registers watcher `id` of `stream`.
-    fn register(&mut self, stream: StreamId, id: i64, range: &KeyRange) {
-        match range {
-            KeyRange::Single(key) => self.single.entry(key.clone()).or_default().push((stream, id)),
-            _ => self.ranges.push((range.clone(), stream, id)),
-        }
+    fn register(&mut self, stream: StreamId, id: i64, range: Arc<KeyRange>) {
+        self.watchers.insert(range, stream, id);
+        self.registered += 1;
     }
 
     /// Forgets watcher `id` of `stream`.
     pub fn unregister(&mut self, stream: StreamId, id: i64, watcher: &Watcher) {
-        match &watcher.range {
-            KeyRange::Single(key) => {
-                if let Some(watchers) = self.single.get_mut(key) {
-                    watchers.retain(|at| *at != (stream, id));
-                    if watchers.is_empty() {
-                        self.single.remove(key);
-                    }
-                }
-            }
-            _ => self.ranges.retain(|(_, s, i)| (*s, *i) != (stream, id)),
+        if self.watchers.remove(&watcher.range, stream, id) {
+            self.registered -= 1;
         }
         if let Some(marks) = self.marked.get_mut(&stream) {
             marks.remove(&id);
@@ -149,30 +146,23 @@ impl WatchHub {
 
     /// A key changed at `revision`.
     pub(crate) fn mark(&mut self, key: &[u8], revision: i64) {
-        let Self { single, ranges, marked, woken } = self;
-        let exact = single.get(key).into_iter().flatten().copied();
-        let ranged = ranges.iter().filter(|(range, ..)| range.contains(key)).map(|(_, stream, id)| (*stream, *id));
-        for (stream, id) in exact.chain(ranged) {
-            let marks = marked.entry(stream).or_default();
-            if marks.is_empty() {
-                woken.push(stream);
-            }
-            marks.entry(id).or_insert(revision);
-        }
+        self.mark_watchers(Some(key), revision);
     }
 
     /// Any key may have changed since `revision`: more was taken in than single changes.
     pub(crate) fn mark_all(&mut self, revision: i64) {
-        let Self { single, ranges, marked, woken } = self;
-        let exact = single.values().flatten().copied();
-        let ranged = ranges.iter().map(|(_, stream, id)| (*stream, *id));
-        for (stream, id) in exact.chain(ranged) {
+        self.mark_watchers(None, revision);
+    }
+
+    fn mark_watchers(&mut self, key: Option<&[u8]>, revision: i64) {
+        let Self { watchers, marked, woken, .. } = self;
+        watchers.visit(key, &mut |stream, id| {
             let marks = marked.entry(stream).or_default();
             if marks.is_empty() {
                 woken.push(stream);
             }
             marks.entry(id).or_insert(revision);
-        }
+        });
     }
 
     /// The marked watchers of a stream with the first revision that concerns them; their marks are gone then.
@@ -192,12 +182,12 @@ impl WatchHub {
 
     /// Number of registered watchers.
     pub fn len(&self) -> usize {
-        self.single.values().map(Vec::len).sum::<usize>() + self.ranges.len()
+        self.registered
     }
 
     /// Whether nobody watches.
     pub fn is_empty(&self) -> bool {
-        self.single.is_empty() && self.ranges.is_empty()
+        self.watchers.is_empty()
     }
 }
 
@@ -210,10 +200,11 @@ impl Store {
         if spec.range.is_empty() {
             return Err(WatchRefused::EmptyRange);
         }
-        self.hub.register(stream, id, &spec.range);
+        let range = Arc::new(spec.range);
+        self.hub.register(stream, id, Arc::clone(&range));
         // Before the first revision there is nothing; etcd calls it compacted as soon as anything is.
         let next = if spec.start_revision == 0 { self.revision + 1 } else { spec.start_revision.max(1) };
-        Ok(Watcher { range: spec.range, next, filters: spec.filters, previous: spec.previous })
+        Ok(Watcher { range, next, filters: spec.filters, previous: spec.previous })
     }
 
     /// Reads on from a watcher's cursor: at most `max_records` changes are looked at and about `max_bytes` of events
@@ -257,7 +248,7 @@ impl Store {
 
     /// Changes from a watcher's cursor on: of its one key by the index, otherwise all.
     fn changes_of<'a>(&'a self, watcher: &'a Watcher) -> Box<dyn Iterator<Item = Record> + 'a> {
-        match &watcher.range {
+        match &*watcher.range {
             KeyRange::Single(key) => Box::new(
                 self.index.steps_since(key, watcher.next).iter().filter_map(|step| self.history.get(step.rev())),
             ),

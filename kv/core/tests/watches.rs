@@ -187,3 +187,26 @@ fn a_range_without_keys_is_refused_and_an_unregistered_watcher_is_not_marked() {
     put(&mut store, "a", "1");
     assert!(store.hub_mut().take_woken().is_empty() && store.hub_mut().is_empty());
 }
+
+#[test]
+fn very_many_watchers_of_one_stream_come_and_go() {
+    const WATCHERS: i64 = 100_000;
+    let mut store = Store::new();
+    let mut watchers: Vec<Watcher> = Vec::new();
+    for id in 0..WATCHERS {
+        let spec =
+            if id % 2 == 0 { spec("one", "", 0) } else { spec(&format!("p/{id:06}/"), &format!("p/{id:06}0"), 0) };
+        watchers.push(store.watch(STREAM, id, spec).expect("watch"));
+    }
+    assert_eq!(store.hub_mut().len(), WATCHERS as usize);
+    put(&mut store, "p/012345/key", "1");
+    assert_eq!(store.hub_mut().take_marked(STREAM).into_keys().collect::<Vec<_>>(), [12_345]);
+    put(&mut store, "one", "1");
+    assert_eq!(store.hub_mut().take_marked(STREAM).len(), WATCHERS as usize / 2);
+    for (id, watcher) in (0..).zip(&watchers) {
+        store.hub_mut().unregister(STREAM, id, watcher);
+        store.hub_mut().unregister(STREAM, id, watcher);
+    }
+    assert!(store.hub_mut().is_empty());
+    assert_eq!(store.hub_mut().len(), 0);
+}

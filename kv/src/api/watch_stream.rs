@@ -1,12 +1,15 @@
 //! The watchers of one client stream: registers them, remembers who has something to read, reads for one at a time.
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 use hull_kv_core::{KeyRange, Previous, Pull, StreamId, WatchRefused, WatchSpec, Watcher};
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 use super::Api;
 use crate::{
-    limits::{WATCH_BYTES, WATCH_LOOK},
+    limits::{WATCH_BYTES, WATCH_LOOK, WATCHERS_A_BATCH, WATCHERS_GAP},
     lock::{read, write},
     shared::Shared,
 };
@@ -131,11 +134,32 @@ fn free_id(taken: &BTreeMap<i64, Watcher>, next: &mut i64) -> i64 {
 impl Drop for Watchers {
     fn drop(&mut self) {
         self.shared.close_stream(self.stream);
-        let mut store = write(&self.shared.store);
-        for (id, watcher) in &self.watchers {
-            store.hub_mut().unregister(self.stream, *id, watcher);
+        let (shared, stream) = (Arc::clone(&self.shared), self.stream);
+        let mut watchers = std::mem::take(&mut self.watchers).into_iter();
+        unregister_batch(&shared, stream, &mut watchers);
+        // Of a runtime that ends nobody waits for the rest.
+        if watchers.len() > 0
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // All at once would hold up whoever waits for the store, and this event loop.
+            runtime.spawn(async move {
+                while watchers.len() > 0 {
+                    tokio::time::sleep(WATCHERS_GAP).await;
+                    unregister_batch(&shared, stream, &mut watchers);
+                }
+            });
         }
-        store.hub_mut().close(self.stream);
+    }
+}
+
+/// Unregisters some watchers of a stream, and with the last one the stream.
+fn unregister_batch(shared: &Shared, stream: StreamId, watchers: &mut btree_map::IntoIter<i64, Watcher>) {
+    let mut store = write(&shared.store);
+    for (id, watcher) in watchers.by_ref().take(WATCHERS_A_BATCH) {
+        store.hub_mut().unregister(stream, id, &watcher);
+    }
+    if watchers.len() == 0 {
+        store.hub_mut().close(stream);
     }
 }
 
