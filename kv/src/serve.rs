@@ -56,7 +56,7 @@ pub enum ServeError {
     Join(String),
     /// The disk lost what this member had acknowledged.
     Forgetful,
-    /// Other members lost what this one and they had acknowledged.
+    /// A majority of the others no longer has what this member knows to be committed.
     Contradicted,
     /// The disk refused while running, or something at the start did.
     Io {
@@ -83,8 +83,8 @@ impl fmt::Display for ServeError {
                  folder, add it again (etcdctl member add), and start it with --initial-cluster-state existing",
             ),
             Self::Contradicted => f.write_str(
-                "the leader's log is another one than what this member knows to be committed: a majority lost its disks, and \
-                 acknowledged writes with them. This member still has them, and stops rather than serve either. To go on \
+                "the leader's log is another one than what this member knows to be committed: a majority no longer has what was \
+                 acknowledged, because disks were lost or set back. This member still has them, and stops rather than serve either. To go on \
                  with what it has, save a copy of its data folder, restore that into a new cluster (etcdctl snapshot \
                  restore) and take it for the old one; to give those writes up, remove the member (etcdctl member remove) and its \
                  data folder, and add it again (etcdctl member add)",
@@ -184,7 +184,7 @@ async fn run(config: &Config, disk: Arc<dyn Disk>) -> Result<(), ServeError> {
     let listeners = whole.chain(monitors).map(|(address, face)| bind(address).map(|listener| (listener, face)));
     let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(ServeError::Listen)?;
     let (stopped, mut log_stopped) = oneshot::channel();
-    let running = thread::start(driver, inputs, Box::new(network), stopped).map_err(io_error("write the log"))?;
+    let running = thread::start(driver, inputs, Box::new(network), stopped).map_err(why_stopped)?;
     let bounds = Bounds {
         txn_ops: config.max_txn_ops,
         request_bytes: config.connections.max_request_bytes,

@@ -142,7 +142,7 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Keeps compaction from removing anything while it is held: a snapshot for another member is being read.
+    /// Keeps compaction from removing anything while it is held: a snapshot for another member, a range or a checksum is being read.
     pub fn hold_for_reader(&self) -> Arc<()> {
         Arc::clone(&self.readers)
     }

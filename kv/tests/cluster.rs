@@ -531,6 +531,18 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_stops_when_a_majority_has_lost_what_it_knows_to_be_committed() {
+    lost_by_a_majority(1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_stops_rather_than_take_a_snapshot_without_what_it_knows_to_be_committed() {
+    // More than the leader keeps of its log for those that lag behind.
+    lost_by_a_majority(80, 100_000).await;
+}
+
+/// The disk of one of three members is set back while another is down; then these two go on, with so many writes of so many bytes,
+/// before the third comes back.
+async fn lost_by_a_majority(writes: usize, bytes: usize) {
     let mut cluster = Cluster::start(3);
     cluster.client(0).await.put("before", "v", None).await.expect("put");
     cluster.agree().await;
@@ -551,11 +563,13 @@ async fn a_member_stops_when_a_majority_has_lost_what_it_knows_to_be_committed()
     for (at, starting) in [1, 2].into_iter().zip(starting) {
         cluster.members[at] = Some(starting.ready());
     }
-    cluster.client(1).await.put("after", "v", None).await.expect("put");
+    for n in 0..writes {
+        cluster.client(1).await.put(format!("after{n}"), vec![b'v'; bytes], None).await.expect("put");
+    }
     let (well, said) = cluster.spawn(0, 3, "new").member.ended();
     assert!(!well && said.contains("the leader's log is another one"), "{said}");
     // The others cannot know.
-    assert_eq!(cluster.agree().await, 2);
+    assert_eq!(cluster.agree().await, 1 + writes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -578,6 +592,15 @@ async fn members_are_neither_added_nor_removed_while_another_is_silent() {
     let refused = client.member_remove(id).await.expect_err("remove").to_string();
     assert!(refused.contains("unhealthy cluster"), "{refused}");
     client.put("l", "v", None).await.expect("a majority is still there");
+    // Both are down now: the leader must not take a removal that the member itself would help to commit when it comes back.
+    cluster.take(other).kill();
+    for _ in 0..5 {
+        pause().await;
+    }
+    let refused = client.member_remove(id).await.expect_err("remove").to_string();
+    assert!(!refused.is_empty());
+    cluster.restart(other);
+    client.put("m", "v", None).await.expect("a majority is there again");
 }
 
 /// A call with one message, by this token; what comes first of the answer, or how it was refused.

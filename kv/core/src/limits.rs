@@ -25,6 +25,9 @@ pub const HASH_PIECE_RECORDS: usize = 1024;
 /// Bytes of keys and values that one piece of a checksum aims at: bounds what is in memory for it.
 pub const HASH_PIECE_BYTES: u64 = 256 * 1024;
 
+/// Revisions at the end of a history that are looked for in a snapshot from elsewhere.
+pub const COMPARED_REVISIONS: i64 = 64;
+
 /// What a key-value pair is charged for beyond key and value (bytes). etcd's `kvOverhead`.
 pub const KV_OVERHEAD: usize = 256;
 

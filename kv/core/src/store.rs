@@ -8,6 +8,7 @@ use crate::{
     history::History,
     index::{Index, Step},
     lease::Lessor,
+    limits::COMPARED_REVISIONS,
     member::Members,
     record::{Change, Key, Record, Revision},
     value::{Nowhere, Place, Unreadable, Value, Values},
@@ -126,6 +127,17 @@ impl Store {
     /// The version that a downgrade of the cluster was announced to, if one was.
     pub fn downgrade(&self) -> Option<&str> {
         Some(self.downgrade.as_str()).filter(|target| !target.is_empty())
+    }
+
+    /// Whether a state that claims to be a later one of this lacks one of the newest changes here, or has another in its place. What
+    /// it has compacted tells nothing.
+    pub fn is_contradicted_by(&self, later: &Self) -> bool {
+        let from = (self.revision - COMPARED_REVISIONS).max(later.compacted) + 1;
+        self.revision > later.revision
+            || self.history.since(Revision { main: from, sub: 0 }).any(|own| {
+                let other = later.history.since(own.rev).next();
+                other.is_none_or(|other| (other.rev, &*other.key, other.version) != (own.rev, &*own.key, own.version))
+            })
     }
 
     /// Where the state stands in the log.

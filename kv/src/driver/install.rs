@@ -7,7 +7,7 @@ use raft::{
     eraftpb::{ConfState, Message, SnapshotMetadata},
 };
 
-use super::{Driver, Outlet, outlet::SnapshotOut, ready::Ready};
+use super::{Driver, Fate, Outlet, outlet::SnapshotOut, ready::Ready};
 use crate::{
     lock::read,
     snapfile::{Arrived, Encoder},
@@ -51,6 +51,14 @@ impl Driver {
         let metadata = message.get_snapshot().get_metadata();
         let at = Applied { index: metadata.index, term: metadata.term };
         if arrived.store.applied() != at || arrived.store.cluster_id() != self.cluster_id() {
+            return arrived.discard(&*self.disk);
+        }
+        let contradicted = message.term >= self.raft.raft.term && {
+            let own = read(&self.shared.store);
+            at.index > own.applied().index && own.is_contradicted_by(&arrived.store)
+        };
+        if contradicted {
+            self.fate = Fate::Contradicted;
             return arrived.discard(&*self.disk);
         }
         self.step(message);

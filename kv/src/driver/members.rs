@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 use super::{Driver, Failed};
 use crate::lock::read;
 
+/// Who was silent for this long (milliseconds) is down, however slowly elections go (etcd's `HealthInterval`).
+const LONGEST_SILENCE_MS: u64 = 5_000;
 /// So long (milliseconds) a new leader waits to hear the others before it calls one of them silent: until then they spoke to the old one.
 const SETTLED_MS: u64 = 1_000;
 /// A learner that holds this share (percent) of the leader's log has caught up (etcd's `readyPercent`).
@@ -71,14 +73,17 @@ impl Driver {
             }
             Kind::Promote => {
                 self.learner_is_ready(wanted.id)?;
-                if started(&all) + 1 < majority(all.len() + 1) { Err(Why::NotEnoughStarted) } else { Ok(()) }
+                if started(&all) + 1 < majority(all.len() + 1) {
+                    return Err(Why::NotEnoughStarted);
+                }
+                self.enough_are_up(all.iter().map(|member| member.id).chain([wanted.id]))
             }
             Kind::Remove if found.is_some_and(|member| member.vote == Vote::Voter) => {
                 let rest: Vec<&Member> = voters.iter().filter(|member| member.id != wanted.id).collect();
                 if started(&rest) < majority(rest.len()) {
                     return Err(Why::NotEnoughStarted);
                 }
-                self.removal_is_safe(&voters, wanted.id)
+                self.enough_are_up(rest.iter().map(|member| member.id))
             }
             Kind::Remove | Kind::Update => Ok(()),
         }
@@ -97,20 +102,22 @@ impl Driver {
 
     /// Whether a member answers this leader's heartbeats.
     fn is_up(&self, id: u64) -> bool {
-        id == self.shared.member || self.others.connected(id, self.clock.timing.election_ms)
+        id == self.shared.member || self.others.connected(id, self.clock.timing.election_ms.min(LONGEST_SILENCE_MS))
     }
 
     fn all_connected(&self, voters: &[Member]) -> Result<(), Why> {
         if voters.iter().all(|member| self.is_up(member.id)) { Ok(()) } else { Err(Why::Unhealthy) }
     }
 
-    /// Removing a member that is down is safe; removing one that is up must leave a majority of those that are.
-    fn removal_is_safe(&self, voters: &[Member], id: u64) -> Result<(), Why> {
-        if !self.is_up(id) {
-            return Ok(());
+    /// Whether those who would vote have a majority without whoever is silent. One that goes does not count, up or down: it could be
+    /// what the change itself is committed by, and be gone then.
+    fn enough_are_up(&self, voters: impl Iterator<Item = u64>) -> Result<(), Why> {
+        let (mut all, mut up) = (0, 0);
+        for id in voters {
+            all += 1;
+            up += usize::from(self.is_up(id));
         }
-        let up = voters.iter().filter(|member| self.is_up(member.id)).count();
-        if up - 1 < 1 + (voters.len() - 1) / 2 { Err(Why::Unhealthy) } else { Ok(()) }
+        if up < majority(all) { Err(Why::Unhealthy) } else { Ok(()) }
     }
 
     fn learner_is_ready(&self, id: u64) -> Result<(), Why> {

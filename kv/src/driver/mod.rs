@@ -91,8 +91,8 @@ pub enum Fate {
     /// The leader knows of entries that this member acknowledged and does not have: its disk was lost or set back, and
     /// going on could undo what was acknowledged.
     Forgetful,
-    /// The leader has something else where this member's log is committed: members that lost their disks chose it, and what
-    /// they had acknowledged is lost there.
+    /// The leader has something else where this member's log is committed: a majority chose it that no longer has what was
+    /// acknowledged.
     Contradicted,
 }
 
@@ -178,18 +178,19 @@ impl Driver {
 
     /// Whether a leader's entries are others than those that are committed here, which raft takes for impossible and does not
     /// look at. Terms never fall from entry to entry, so a later one than that of the last committed entry is enough where the
-    /// entry itself is no longer at hand.
+    /// entry itself is no longer at hand, and so is an earlier one behind it.
     fn is_contradicted(&self, append: &Message) -> bool {
         let log = &self.raft.raft.raft_log;
         let committed = log.committed;
-        let newest = log.term(committed).unwrap_or(u64::MAX);
-        let other =
-            |index: u64, term: u64| term > newest || matches!(log.term(index), Ok(own) if own != 0 && own != term);
-        let entries = append.entries.iter().map(|entry| (entry.index, entry.term));
-        std::iter::once((append.index, append.log_term))
-            .chain(entries)
-            .take_while(|(index, _)| *index <= committed)
-            .any(|(index, term)| other(index, term))
+        let Ok(newest) = log.term(committed) else { return false };
+        let other = |index: u64, term: u64| {
+            if index > committed {
+                return term < newest;
+            }
+            term > newest || matches!(log.term(index), Ok(own) if own != 0 && own != term)
+        };
+        let mut known = append.entries.iter().take_while(|entry| entry.index <= committed);
+        other(append.index, append.log_term) || known.any(|entry| other(entry.index, entry.term))
     }
 
     /// Nothing reaches that member at the moment.

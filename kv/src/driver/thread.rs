@@ -79,7 +79,7 @@ pub enum Ended {
     Removed,
     /// The disk lost what this member had acknowledged.
     Forgetful,
-    /// Other members' disks did.
+    /// A majority of the others no longer has what this member knows to be committed.
     Contradicted,
 }
 

@@ -39,7 +39,7 @@ pub(super) fn one(message: Bytes) -> Response<Body> {
 }
 
 /// An answer of one message of `length` bytes that comes in pieces behind `first`. If one fails, the
-/// status behind what came of it says why.
+/// status behind what came of it says why; some clients say instead that the message has no end.
 pub(super) fn pieces(first: Bytes, length: u64, rest: mpsc::Receiver<Result<Bytes, Status>>) -> Response<Body> {
     answer(Frames { first: Some(first), rest: Rest::Pieces { left: length, from: rest }, end: Some(well()) })
 }
@@ -98,7 +98,7 @@ impl http_body::Body for Frames {
                     *left = left.saturating_sub(piece.len() as u64);
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
-                // The message stays without its end, but its reader learns why.
+                // The message stays without its end.
                 Poll::Ready(Some(Err(why))) => self.end = Some(refusal(&why)),
                 // Whoever made the pieces has given the client up.
                 Poll::Ready(None) if *left > 0 => {

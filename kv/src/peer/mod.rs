@@ -1,6 +1,6 @@
 //! The network between members: one connection a pair and direction for words, and one for each snapshot.
 //!
-//! A connection starts with a `Hello` and its `Welcome`: cluster, members and version fit, or nothing else is said.
+//! A connection starts with a `Hello` and its `Welcome`: cluster and members fit, or nothing else is said.
 //! Queues are bounded; what does not fit is not sent, and raft sends it again when it can.
 mod incoming;
 mod link;

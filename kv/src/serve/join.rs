@@ -72,7 +72,7 @@ fn refuse_if_begun(config: &Config, known: &Member) -> Result<(), ServeError> {
 async fn join(config: &Config, dialer: &Dialer) -> Result<Birth, ServeError> {
     let mut own = config.cluster.peer_urls.clone();
     own.sort_unstable();
-    let mut trouble = "--initial-cluster names no other member".to_owned();
+    let (mut trouble, mut begun) = ("--initial-cluster names no other member".to_owned(), None);
     for urls in others(config) {
         match look(dialer, urls).await {
             Ok(looked) => {
@@ -82,14 +82,22 @@ async fn join(config: &Config, dialer: &Dialer) -> Result<Birth, ServeError> {
                     known == own
                 });
                 if let Some(mine) = mine {
-                    refuse_if_begun(config, mine)?;
-                    let member = mine.id;
-                    return Ok(Birth::Join { member, cluster: looked.cluster, members: looked.members });
+                    match refuse_if_begun(config, mine) {
+                        // Another member may know already that it was removed and added again.
+                        Err(why) => begun = Some(why),
+                        Ok(()) => {
+                            let member = mine.id;
+                            return Ok(Birth::Join { member, cluster: looked.cluster, members: looked.members });
+                        }
+                    }
                 }
                 trouble = format!("the cluster at {} has no member with these addresses", urls.join(", "));
             }
             Err(error) => trouble = error.to_string(),
         }
+    }
+    if let Some(begun) = begun {
+        return Err(begun);
     }
     Err(ServeError::Join(format!(
         "join the cluster as {} ({}): {trouble}. Add the member first: etcdctl member add {} --peer-urls={}",
