@@ -54,10 +54,13 @@ impl Driver {
     /// etcd's strict checks before a change is proposed (`mayAddMember`, `mayRemoveMember`, `mayPromoteMember`).
     pub(super) fn vet(&self, change: &MemberChange) -> Result<(), Why> {
         let wanted = change.member.clone().unwrap_or_default();
-        let (voters, found): (Vec<Member>, Option<Member>) = {
+        let (voters, vote): (Vec<Member>, Option<Vote>) = {
             let store = read(&self.shared.store);
             let members = store.members();
-            (members.iter().filter(|m| m.vote == Vote::Voter).cloned().collect(), members.get(wanted.id).cloned())
+            (
+                members.iter().filter(|m| m.vote == Vote::Voter).cloned().collect(),
+                members.get(wanted.id).map(|m| m.vote),
+            )
         };
         let started = |members: &[&Member]| members.iter().filter(|member| !member.name.is_empty()).count();
         let all: Vec<&Member> = voters.iter().collect();
@@ -71,21 +74,22 @@ impl Driver {
                 }
                 self.all_connected(&voters)
             }
-            Kind::Promote => {
+            Kind::Promote if vote == Some(Vote::Learner) => {
                 self.learner_is_ready(wanted.id)?;
                 if started(&all) + 1 < majority(all.len() + 1) {
                     return Err(Why::NotEnoughStarted);
                 }
                 self.enough_are_up(all.iter().map(|member| member.id).chain([wanted.id]))
             }
-            Kind::Remove if found.is_some_and(|member| member.vote == Vote::Voter) => {
+            Kind::Remove if vote == Some(Vote::Voter) => {
                 let rest: Vec<&Member> = voters.iter().filter(|member| member.id != wanted.id).collect();
                 if started(&rest) < majority(rest.len()) {
                     return Err(Why::NotEnoughStarted);
                 }
                 self.enough_are_up(rest.iter().map(|member| member.id))
             }
-            Kind::Remove | Kind::Update => Ok(()),
+            // Whom nobody knows, or who votes already, is refused when it is applied.
+            Kind::Promote | Kind::Remove | Kind::Update => Ok(()),
         }
     }
 
