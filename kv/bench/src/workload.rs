@@ -36,53 +36,41 @@ const fn rate(rate: f64) -> Aim {
     Aim { rate, processor: None }
 }
 
-/// Puts as etcd's documents measure them: so many clients, connections and requests.
+/// What puts of many clients are hoped to reach on one member.
+const MANY: Aim = Aim { rate: 3.0, processor: Some(0.25) };
+
+/// Puts as etcd's documents measure them: members; clients, connections and requests.
 macro_rules! put {
-    ($clients:literal, $connections:literal, $total:literal) => {
-        [
-            "put",
-            "--clients",
-            $clients,
-            "--conns",
-            $connections,
-            "--total",
-            $total,
-            "--key-space-size",
-            "100000",
-            "--val-size",
-            "256",
-        ]
+    ($name:literal, $members:literal, $clients:literal, $connections:literal, $total:literal, $aim:expr) => {
+        Workload {
+            name: $name,
+            members: $members,
+            arguments: &[
+                "put",
+                "--clients",
+                $clients,
+                "--conns",
+                $connections,
+                "--total",
+                $total,
+                "--key-space-size",
+                "100000",
+                "--val-size",
+                "256",
+            ],
+            aim: $aim,
+        }
     };
 }
 
 /// In the order of the document. Runs that are over in a second, as those of etcd's documents are here, see a store that is
 /// nearly empty; the longer ones take etcd 3.4 about ten. Puts come first: the ranges then find keys.
 pub(crate) const WORKLOADS: [Workload; 9] = [
-    Workload { name: "put, 1 client", members: 1, arguments: &put!("1", "1", "20000"), aim: rate(1.8) },
-    Workload {
-        name: "put, 100 clients",
-        members: 1,
-        arguments: &put!("100", "10", "50000"),
-        aim: Aim { rate: 3.0, processor: Some(0.25) },
-    },
-    Workload {
-        name: "put, 100 clients",
-        members: 1,
-        arguments: &put!("100", "10", "200000"),
-        aim: Aim { rate: 3.0, processor: Some(0.25) },
-    },
-    Workload {
-        name: "put, 1,000 clients",
-        members: 1,
-        arguments: &put!("1000", "100", "100000"),
-        aim: Aim { rate: 3.0, processor: Some(0.25) },
-    },
-    Workload {
-        name: "put, 1,000 clients",
-        members: 1,
-        arguments: &put!("1000", "100", "200000"),
-        aim: Aim { rate: 3.0, processor: Some(0.25) },
-    },
+    put!("put, 1 client", 1, "1", "1", "20000", rate(1.8)),
+    put!("put, 100 clients", 1, "100", "10", "50000", MANY),
+    put!("put, 100 clients", 1, "100", "10", "200000", MANY),
+    put!("put, 1,000 clients", 1, "1000", "100", "100000", MANY),
+    put!("put, 1,000 clients", 1, "1000", "100", "200000", MANY),
     Workload {
         name: "linearizable range, 100 clients",
         members: 1,
@@ -95,16 +83,6 @@ pub(crate) const WORKLOADS: [Workload; 9] = [
         arguments: &["lease-keepalive", "--clients", "100", "--conns", "10", "--total", "150000"],
         aim: rate(3.0),
     },
-    Workload {
-        name: "put, 3 nodes, 1,000 clients",
-        members: 3,
-        arguments: &put!("1000", "100", "50000"),
-        aim: rate(3.0),
-    },
-    Workload {
-        name: "put, 3 nodes, 1,000 clients",
-        members: 3,
-        arguments: &put!("1000", "100", "150000"),
-        aim: rate(3.0),
-    },
+    put!("put, 3 nodes, 1,000 clients", 3, "1000", "100", "50000", rate(3.0)),
+    put!("put, 3 nodes, 1,000 clients", 3, "1000", "100", "150000", rate(3.0)),
 ];

@@ -38,14 +38,6 @@ pub(super) struct Others {
     pub(super) moving: Vec<Moving>,
 }
 
-impl Others {
-    /// Whether a member answers: it was heard within this time (milliseconds), as one that is up is by its leader, and its
-    /// connection is open.
-    fn connected(&self, id: u64, within: u64) -> bool {
-        self.heard.get(&id).is_some_and(|at| self.now.0.saturating_sub(at.0) < within)
-    }
-}
-
 fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
@@ -104,9 +96,11 @@ impl Driver {
         voters.into_iter().all(|id| self.is_up(id))
     }
 
-    /// Whether a member answers this leader's heartbeats.
+    /// Whether a member answers this leader's heartbeats, and its connection is open.
     fn is_up(&self, id: u64) -> bool {
-        id == self.shared.member || self.others.connected(id, self.clock.timing.election_ms.min(LONGEST_SILENCE_MS))
+        let within = self.clock.timing.election_ms.min(LONGEST_SILENCE_MS);
+        let heard = self.others.heard.get(&id);
+        id == self.shared.member || heard.is_some_and(|at| self.others.now.0.saturating_sub(at.0) < within)
     }
 
     fn all_connected(&self, voters: &[Member]) -> Result<(), Why> {
