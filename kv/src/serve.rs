@@ -84,10 +84,10 @@ impl fmt::Display for ServeError {
             ),
             Self::Contradicted => f.write_str(
                 "the leader's log is another one than what this member knows to be committed: a majority no longer has what was \
-                 acknowledged, because disks were lost or set back. This member still has them, and stops rather than serve either. To go on \
-                 with what it has, save a copy of its data folder, restore that into a new cluster (etcdctl snapshot \
-                 restore) and take it for the old one; to give those writes up, remove the member (etcdctl member remove) and its \
-                 data folder, and add it again (etcdctl member add)",
+                 acknowledged, because disks were lost or set back. This member still has it, and stops rather than serve \
+                 either. To go on with what it has, start it cut off from the others, save it (etcdctl snapshot save), and \
+                 begin a new cluster from that (etcdctl snapshot restore). To give those writes up, remove the member \
+                 (etcdctl member remove) and its data folder, and add it again (etcdctl member add)",
             ),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
